@@ -1,0 +1,79 @@
+"""Graphs of nodes: which of them an output depends on, in what order; a graph that owns its constants, or is flat.
+
+Knows topology; nothing of what an op means or of its derivative. Every walk is a loop: no graph is too deep.
+"""
+
+from collections.abc import Hashable, Iterable, Sequence
+from operator import attrgetter
+from typing import TypeAlias
+
+from fgrad.node import INPUT, TABLE, Node, Scope, record
+
+_by_birth = attrgetter("serial")
+
+
+def ancestors(outputs: Iterable[object], scope: Scope, *, constants: bool = False) -> list[Node]:
+    """List the nodes of `scope` through which the outputs depend on its inputs, newest first, without the inputs.
+
+    A node is younger than its parents, so the order of birth is a topological order. Nodes whose derivative is zero,
+    and what only they depend on, come along where `constants` says so.
+    """
+    found: list[Node] = []
+    seen: set[Node] = set()
+    waiting: list[Node] = []
+    parents = outputs
+    while True:
+        for x in parents:
+            if type(x) is Node and x.scope is scope and x not in seen and (x.op.vjp is not None or constants):
+                seen.add(x)
+                waiting.append(x)
+        if not waiting:
+            break
+        node = waiting.pop()
+        if node.op is not INPUT:
+            found.append(node)
+        parents = node.parents
+    found.sort(key=_by_birth, reverse=True)
+    return found
+
+
+def copied(x: object) -> object:
+    """Copy an array; anything else cannot change."""
+    return x if isinstance(x, Node | float | int) else x.copy()  # type: ignore[attr-defined]  # arrays have it
+
+
+def owned(outputs: Sequence[object], scope: Scope) -> list[object]:
+    """Give the outputs of an equal graph whose constant arrays are its own: what a user does to theirs is not seen."""
+    twins: dict[object, object] = {}
+    arrays: dict[int, object] = {}  # each array is copied once
+    for node in reversed(ancestors(outputs, scope, constants=True)):
+        parents = [
+            twins.get(x, x) if isinstance(x, Node | float | int) else arrays.setdefault(id(x), copied(x))
+            for x in node.parents
+        ]
+        twins[node] = record(node.op, tuple(parents), node.params, node.value, scope)
+    return [twins.get(x, x) if type(x) is Node else copied(x) for x in outputs]
+
+
+Flat: TypeAlias = list[tuple[str, tuple[tuple[bool, object], ...], tuple[Hashable, ...], object]]
+
+
+def flattened(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> tuple[Flat, list[tuple[bool, object]]]:
+    """Write a graph as a list of (op, parents, params, value), where a parent is (True, its place) or (False, itself)."""
+    nodes = [*inputs, *reversed(ancestors(outputs, scope, constants=True))]
+    place = {node: i for i, node in enumerate(nodes)}
+
+    def refer(x: object) -> tuple[bool, object]:
+        return (True, place[x]) if type(x) is Node else (False, x)
+
+    flat = [(node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes]
+    return flat, [refer(x) for x in outputs]
+
+
+def restored(flat: Flat, outputs: Sequence[tuple[bool, object]], scope: Scope) -> tuple[list[Node], list[object]]:
+    """Undo `flattened` in another scope: all nodes, in order, and the outputs."""
+    nodes: list[Node] = []
+    for name, parents, params, value in flat:
+        op = INPUT if name == INPUT.name else TABLE[name]
+        nodes.append(record(op, tuple([nodes[x] if linked else x for linked, x in parents]), params, value, scope))  # type: ignore[call-overload]  # places are ints
+    return nodes, [nodes[x] if linked else x for linked, x in outputs]  # type: ignore[call-overload]  # as above

@@ -1,0 +1,451 @@
+"""Node, Scope and Op: what a traced value is, and how an operation makes a new one.
+
+Knows how to record; nothing of any op's meaning (operators, methods and NumPy's protocols look rows up in the table),
+of pytrees, graphs or transforms.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
+
+import attrs
+
+from fgrad import errors
+
+
+class Arithmetic(Protocol):
+    """What a differentiable value can do: floats, arrays and nodes are each closed under it."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+    def __mul__(self, other: Self, /) -> Self: ...
+    def __neg__(self) -> Self: ...
+
+
+X = TypeVar("X", bound=Arithmetic)
+Rule: TypeAlias = Callable[..., object]
+Number: TypeAlias = float | int | bool
+
+
+@attrs.frozen(eq=False)
+class Op:
+    """One row of the table: a name, how to compute it, and its derivative.
+
+    `impl(*args, *params)` computes on numbers and arrays. `scalar(*args)` does so on floats alone, natively; where it
+    raises ArithmeticError or ValueError, `impl` decides. `vjp(i, g, ans, args, params)` gives the cotangent of argument
+    i; without one the derivative is zero. Elementwise rows also show the `partials` that theirs is made of: a local
+    derivative, a constant or a rule on `ans, *args`, for each argument.
+    """
+
+    name: str
+    impl: Rule
+    scalar: Rule | None = None
+    partials: tuple[float | Rule, ...] | None = None
+    vjp: Rule | None = None
+
+
+INPUT: Final = Op("input", lambda: None)
+TABLE: Final[dict[str, Op]] = {}
+"""Every op by its name: the one registry, filled while the package is imported."""
+FUNCTIONS: Final[dict[str, Rule]] = {}
+"""The public function for each name, for operators and methods; filled like `TABLE`."""
+NUMPY: Final[dict[str, Rule]] = {}
+"""What stands for each NumPy function when it meets a node, by that function's name; filled like `TABLE`."""
+
+
+@attrs.define(eq=False)
+class Scope:
+    """The name of one call of a transform. Closing it, once, is the only change it sees."""
+
+    input_name: Callable[[int], str] = str
+    """Names input number i, for messages."""
+    open: bool = True
+    serial: int = attrs.field(init=False, factory=count().__next__)
+
+
+@attrs.frozen(eq=False, repr=False, weakref_slot=False)
+class Node:
+    """A traced value: the op that made it, its parents and params, its value, and for whom and when it was made.
+
+    Parents that are no nodes of the same `scope` are constants. `value` is this node as the enclosing scope sees it: a
+    number, an array, or a node of an older scope. Nodes are made by `apply`; nothing is ever written to one.
+    """
+
+    op: Op
+    parents: tuple[object, ...]
+    params: tuple[Hashable, ...]
+    value: object
+    scope: Scope
+    serial: int
+
+    __hash__ = object.__hash__  # nodes are keys by identity, while == is an op like <
+
+    def __add__(self, y: object) -> "Node":
+        return apply_binary(TABLE["add"], self, y)
+
+    def __radd__(self, x: object) -> "Node":
+        return apply_binary(TABLE["add"], x, self)
+
+    def __sub__(self, y: object) -> "Node":
+        return apply_binary(TABLE["subtract"], self, y)
+
+    def __rsub__(self, x: object) -> "Node":
+        return apply_binary(TABLE["subtract"], x, self)
+
+    def __mul__(self, y: object) -> "Node":
+        return apply_binary(TABLE["multiply"], self, y)
+
+    def __rmul__(self, x: object) -> "Node":
+        return apply_binary(TABLE["multiply"], x, self)
+
+    def __truediv__(self, y: object) -> "Node":
+        return apply_binary(TABLE["divide"], self, y)
+
+    def __rtruediv__(self, x: object) -> "Node":
+        return apply_binary(TABLE["divide"], x, self)
+
+    def __floordiv__(self, y: object) -> "Node":
+        return apply_binary(TABLE["floor_divide"], self, y)
+
+    def __rfloordiv__(self, x: object) -> "Node":
+        return apply_binary(TABLE["floor_divide"], x, self)
+
+    def __mod__(self, y: object) -> "Node":
+        return apply_binary(TABLE["remainder"], self, y)
+
+    def __rmod__(self, x: object) -> "Node":
+        return apply_binary(TABLE["remainder"], x, self)
+
+    def __pow__(self, y: object) -> "Node":
+        return apply_binary(TABLE["pow"], self, y)
+
+    def __rpow__(self, x: object) -> "Node":
+        return apply_binary(TABLE["pow"], x, self)
+
+    def __matmul__(self, y: object) -> "Node":
+        return _call("matmul", self, y)
+
+    def __rmatmul__(self, x: object) -> "Node":
+        return _call("matmul", x, self)
+
+    def __and__(self, y: object) -> "Node":
+        return apply_binary(TABLE["bitwise_and"], self, y)
+
+    __rand__ = __and__
+
+    def __or__(self, y: object) -> "Node":
+        return apply_binary(TABLE["bitwise_or"], self, y)
+
+    __ror__ = __or__
+
+    def __xor__(self, y: object) -> "Node":
+        return apply_binary(TABLE["bitwise_xor"], self, y)
+
+    __rxor__ = __xor__
+
+    def __invert__(self) -> "Node":
+        return apply_unary(TABLE["bitwise_invert"], self)
+
+    def __neg__(self) -> "Node":
+        return apply_unary(TABLE["negative"], self)
+
+    def __pos__(self) -> "Node":
+        return self
+
+    def __abs__(self) -> "Node":
+        return apply_unary(TABLE["abs"], self)
+
+    def __round__(self) -> "Node":
+        return apply_unary(TABLE["round"], self)
+
+    def __lt__(self, y: object) -> "Node":
+        return apply_binary(TABLE["less"], self, y)
+
+    def __le__(self, y: object) -> "Node":
+        return apply_binary(TABLE["less_equal"], self, y)
+
+    def __gt__(self, y: object) -> "Node":
+        return apply_binary(TABLE["greater"], self, y)
+
+    def __ge__(self, y: object) -> "Node":
+        return apply_binary(TABLE["greater_equal"], self, y)
+
+    def __eq__(self, y: object) -> "Node":  # type: ignore[override]  # a comparison row, as for arrays
+        return _compare("equal", self, y)
+
+    def __ne__(self, y: object) -> "Node":  # type: ignore[override]  # as above
+        return _compare("not_equal", self, y)
+
+    def exp(self) -> "Node":
+        """e to the power of this."""
+        return _call("exp", self)
+
+    def log(self) -> "Node":
+        """Natural logarithm."""
+        return _call("log", self)
+
+    def tanh(self) -> "Node":
+        """Hyperbolic tangent."""
+        return _call("tanh", self)
+
+    def relu(self) -> "Node":
+        """This where it is positive, 0 elsewhere."""
+        return _call("relu", self)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Node":
+        """Sum over `axis`, or over all."""
+        return _call("sum", self, axis, keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Node":
+        """Mean over `axis`, or over all."""
+        return _call("mean", self, axis, keepdims)
+
+    def reshape(self, *shape: int | tuple[int, ...]) -> "Node":
+        """Give the same numbers, in row-major order, another shape."""
+        first = shape[0] if len(shape) == 1 else shape
+        return _call("reshape", self, first)
+
+    @property
+    def T(self) -> "Node":  # noqa: N802  # the field's name
+        """The transpose: all axes reversed."""
+        return _call("permute_dims", self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes; () for a number."""
+        return shape(self)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes there are."""
+        return len(shape(self))
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        size = 1
+        for length in shape(self):
+            size *= length
+        return size
+
+    @property
+    def dtype(self) -> object:
+        """The dtype of an array; `float` for a Python number."""
+        value = concrete(self)
+        return float if isinstance(value, Number) else value.dtype  # type: ignore[attr-defined]  # any array library's
+
+    def __getitem__(self, index: object) -> "Node":
+        return _call("getitem", self, index)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a traced number has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Node"]:
+        if not self.shape:
+            raise TypeError(f"cannot iterate over a traced number{errors.user_line()}")
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __index__(self) -> int:
+        value = concrete(self)
+        if isinstance(value, float) or "float" in str(self.dtype):
+            raise _untraceable("an integer is wanted here", "keep it a float, or compute the integer from .shape")
+        return int(value)  # type: ignore[call-overload]  # an integer of any array library
+
+    def __int__(self) -> int:
+        value = concrete(self)
+        if isinstance(value, float) or "float" in str(self.dtype):
+            raise _untraceable("int() has no gradient", "write fgrad.floor(x) or fgrad.round(x)")
+        return int(value)  # type: ignore[call-overload]  # as above
+
+    def __float__(self) -> NoReturn:
+        raise _untraceable(
+            "float() and the functions of `math` would lose the gradient",
+            "write fgrad.tanh(x) or np.tanh(x) for math.tanh(x), and x for float(x)",
+        )
+
+    def __complex__(self) -> NoReturn:
+        raise _untraceable("complex numbers are not differentiated", "keep real and imaginary parts apart")
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise _untraceable(
+            "np.array and np.asarray would lose the gradient",
+            "write fgrad.stack([x, y]) for np.array([x, y]), and x for np.asarray(x)",
+        )
+
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        raise errors.MutationError(
+            f"a traced array cannot be assigned to{errors.user_line()}: write fgrad.where(mask, value, x), "
+            "or build the array with fgrad.stack or fgrad.concat"
+        )
+
+    def __array_ufunc__(self, ufunc: Callable[..., object], method: str, *args: object, **kwargs: object) -> object:
+        """Route a NumPy ufunc to its row."""
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        if "out" in kwargs:
+            raise errors.MutationError(
+                f"np.{name} would write a traced value into an array, in place{errors.user_line()}: "
+                "write `y = y + x` for `y += x`, and np.f(x) for np.f(x, out=y)"
+            )
+        return _numpy(name, args, kwargs)
+
+    def __array_function__(
+        self, function: Callable[..., object], types: object, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> object:
+        """Route any other NumPy function to its row."""
+        module = function.__module__.removeprefix("numpy").removeprefix(".")
+        return _numpy(f"{module}.{function.__name__}" if module else function.__name__, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name}: {concrete(self)!r}>"
+
+    def __str__(self) -> str:
+        return str(concrete(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(concrete(self), spec)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a node is part of a graph and cannot be pickled alone: save the Trace, fgrad.trace(f)(*args)")
+
+
+class _Draft:
+    """A node while it is being made: the same slots, still writable.
+
+    A frozen record's own __init__ goes through object.__setattr__, field by field, and takes twice the time. Here the
+    slots are filled natively, and the last step makes the record a Node, as frozen as any.
+    """
+
+    __slots__ = ("op", "params", "parents", "scope", "serial", "value")
+
+    def __init__(
+        self, op: Op, parents: tuple[object, ...], params: tuple[Hashable, ...], value: object, scope: Scope
+    ) -> None:
+        self.op = op
+        self.parents = parents
+        self.params = params
+        self.value = value
+        self.scope = scope
+        self.serial = _birth()
+        self.__class__ = Node  # type: ignore[assignment]  # the two classes have the same layout, which is the point
+
+
+_birth: Final = count().__next__
+record: Final = cast("Callable[[Op, tuple[object, ...], tuple[Hashable, ...], object, Scope], Node]", _Draft)
+"""Make a node, unchecked: `record(op, parents, params, value, scope)`."""
+
+
+def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -> object:
+    """Do `op` in the newest scope among `args`, where older nodes are constants; without nodes, just compute it."""
+    scope = None
+    for x in args:
+        if type(x) is Node and (scope is None or x.scope.serial > scope.serial):
+            scope = x.scope
+    if scope is None:
+        return op.impl(*args, *params)
+    if not scope.open:
+        raise escaped(next(x for x in args if type(x) is Node and x.scope is scope), f"used in {op.name}")
+    values = tuple([x.value if type(x) is Node and x.scope is scope else x for x in args])
+    return record(op, args, params, apply(op, values, params), scope)
+
+
+def apply_unary(op: Op, x: Node) -> Node:
+    """`apply(op, (x,))`, sooner where x holds a float."""
+    value = x.value
+    if type(value) is float and x.scope.open:
+        try:
+            ans = op.scalar(value)  # type: ignore[misc]  # elementwise rows have it
+        except (ArithmeticError, ValueError):
+            ans = op.impl(value)
+        return record(op, (x,), (), ans, x.scope)
+    return apply(op, (x,))  # type: ignore[return-value]  # with a node among its arguments it gives one
+
+
+def apply_binary(op: Op, x: object, y: object) -> Node:
+    """`apply(op, (x, y))`, sooner where both are numbers in one scope; at least one is a node."""
+    if type(x) is Node:
+        scope, a = x.scope, x.value
+        b = y.value if type(y) is Node and y.scope is scope else y
+    else:
+        scope, a, b = y.scope, x, y.value  # type: ignore[attr-defined]  # y is the node then
+    if (type(a) is float or type(a) is int) and (type(b) is float or type(b) is int) and scope.open:
+        try:
+            ans = op.scalar(a, b)  # type: ignore[misc]  # as above
+        except (ArithmeticError, ValueError):
+            ans = op.impl(a, b)
+        return record(op, (x, y), (), ans, scope)
+    return apply(op, (x, y))  # type: ignore[return-value]  # as above
+
+
+def concrete(x: object) -> object:
+    """The number or array under any depth of nodes."""
+    while type(x) is Node:
+        x = x.value
+    return x
+
+
+def shape(x: object) -> tuple[int, ...]:
+    """The lengths of the axes of a number (none), array or node."""
+    value = concrete(x)
+    return () if isinstance(value, Number) else tuple(value.shape)  # type: ignore[attr-defined]  # any array library's
+
+
+def escaped(node: Node, how: str) -> errors.EscapedNodeError:
+    """Say that `node` outlived its transform, naming its op and an input that it came from."""
+    source = node
+    while source.op is not INPUT:
+        source = next(x for x in source.parents if type(x) is Node and x.scope is node.scope)
+    index = cast("int", source.params[0])
+    made = "is the input" if source is node else f"was made by {node.op.name} from the input"
+    return errors.EscapedNodeError(
+        f"a traced value was {how} after its transform had returned{errors.user_line()}: it {made} "
+        f"{node.scope.input_name(index)}. Return what you need from the function, through has_aux=True if it is not "
+        "the result, instead of keeping it in a variable outside"
+    )
+
+
+def _call(name: str, *args: object) -> Node:
+    return FUNCTIONS[name](*args)  # type: ignore[return-value]  # a node is among the arguments
+
+
+def _compare(name: str, x: Node, y: object) -> Node:
+    try:
+        return apply_binary(TABLE[name], x, y)
+    except errors.ConversionError:
+        return NotImplemented  # no number or array: Python then says that the two differ
+
+
+def _untraceable(what: str, instead: str) -> errors.ConversionError:
+    return errors.ConversionError(f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}")
+
+
+def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    import inspect  # only on this path: importing fgrad stays quick
+
+    stand_in = NUMPY.get(name)
+    if stand_in is None:
+        raise _missing_row(f"np.{name}")
+    if kwargs:
+        unknown = kwargs.keys() - inspect.signature(stand_in).parameters.keys()
+        if unknown:
+            raise _missing_row(f"np.{name} with {', '.join(sorted(unknown))}=")
+    return stand_in(*args, **kwargs)
+
+
+def _missing_row(function: str) -> errors.MissingRowError:
+    import difflib  # only on this path
+
+    name = function.removeprefix("np.").split()[0].split(".")[-1]
+    near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.0)[0]
+    return errors.MissingRowError(
+        f"{function} has no derivative in fgrad{errors.user_line()}: the nearest op is fgrad.{near}"
+    )

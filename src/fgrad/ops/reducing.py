@@ -1,0 +1,213 @@
+"""Rows that make many numbers one: sums, extremes, and what is made of them.
+
+Knows which axes were reduced; nothing of how arrays are indexed or multiplied.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import TypeAlias, cast
+
+from fgrad.node import FUNCTIONS, TABLE, Op, Rule, X, apply, concrete, shape
+from fgrad.ops.elementwise import divide, equal, exp, isfinite, log, multiply, sqrt, square, subtract, where
+from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
+from fgrad.ops.shaping import broadcast_to, positive_axes, reshape
+
+Axis: TypeAlias = int | Sequence[int] | None
+
+
+def _kept(g: object, x: object, axes: tuple[int, ...]) -> object:
+    """Give a reduced value its axes back, with length 1."""
+    return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape(x))))  # type: ignore[type-var]  # a value
+
+
+def _reduction(name: str) -> Rule:
+    """Compute by the array library's function of that name; one Python number is its own sum and extreme."""
+
+    def impl(x: object, axes: tuple[int, ...], keepdims: bool) -> object:
+        if isinstance(x, float | int) and not shape(x):
+            return x
+        return getattr(namespace(x), name)(x, axis=axes, keepdims=keepdims)
+
+    return impl
+
+
+_sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)))
+
+
+def _extreme(g: object, ans: object, x: object, axes: tuple[int, ...], keepdims: bool) -> object:
+    """Split the cotangent of an extreme equally among the places that hold it."""
+    held = equal(x, _kept(ans, x, axes))  # type: ignore[call-overload]  # values
+    mask = where(held, 1.0, 0.0)
+    return multiply(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)  # type: ignore[call-overload]  # values
+
+
+_max = primitive("max", _reduction("max"), _extreme)
+_min = primitive("min", _reduction("min"), _extreme)
+
+
+def _reduce(op: Op, x: X, axis: Axis, keepdims: bool) -> X:
+    return cast("X", apply(op, (x,), (positive_axes(axis, len(shape(x))), keepdims)))
+
+
+def _count(x: object, axis: Axis) -> int:
+    return prod(shape(x)[i] for i in positive_axes(axis, len(shape(x))))
+
+
+@public(numpy="sum add.reduce")
+def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """Add up over the axes named, or over all.
+
+    >>> import numpy as np
+    >>> sum(np.ones((2, 3)), axis=0)
+    array([2., 2., 2.])
+    """
+    return _reduce(_sum, x, axis, keepdims)
+
+
+@public(numpy="max amax maximum.reduce")
+def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """The greatest number over the axes named, or over all; ties share the gradient equally.
+
+    >>> import numpy as np
+    >>> max(np.array([1.0, 3.0, 2.0])).item()
+    3.0
+    """
+    return _reduce(_max, x, axis, keepdims)
+
+
+@public(numpy="min amin minimum.reduce")
+def min(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """The least number over the axes named, or over all; ties share the gradient equally.
+
+    >>> import numpy as np
+    >>> min(np.array([1.0, 3.0, 2.0])).item()
+    1.0
+    """
+    return _reduce(_min, x, axis, keepdims)
+
+
+@public(numpy="mean")
+def mean(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """The arithmetic mean over the axes named, or over all; nan of nothing.
+
+    >>> import numpy as np
+    >>> mean(np.array([1.0, 2.0])).item()
+    1.5
+    """
+    return divide(sum(x, axis, keepdims), _count(x, axis))
+
+
+@public()
+def var(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> X:
+    """The variance, with n - `correction` as the divisor.
+
+    >>> import numpy as np
+    >>> var(np.array([1.0, 3.0])).item()
+    1.0
+    """
+    centred = x + -mean(x, axis, True)
+    return divide(sum(square(centred), axis, keepdims), _count(x, axis) - correction)
+
+
+@public()
+def std(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> X:
+    """The standard deviation, with n - `correction` as the divisor; its derivative where all are equal is 0.
+
+    >>> import numpy as np
+    >>> std(np.array([1.0, 3.0])).item()
+    1.0
+    """
+    return sqrt(var(x, axis, correction, keepdims))
+
+
+@public()
+def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """log(sum(exp(x))), without overflow; -inf where all are -inf, with derivative 0.
+
+    >>> import numpy as np
+    >>> logsumexp(np.array([1000.0, -np.inf])).item()
+    1000.0
+    """
+    peak = max(concrete(x), axis, True)  # type: ignore[type-var]  # a shift that cancels: a constant
+    shift = where(isfinite(peak), peak, 0.0)
+    total = sum(exp(subtract(x, shift)), axis, True)
+    ans = log(total) + shift
+    return ans if keepdims or not shape(x) else reshape(ans, shape(_sum.impl(concrete(x), positive_axes(axis, len(shape(x))), False)))
+
+
+@public()
+def softmax(x: X, axis: Axis = -1) -> X:
+    """exp(x) / sum(exp(x)), without overflow.
+
+    >>> import numpy as np
+    >>> softmax(np.array([1.0, 1.0]))
+    array([0.5, 0.5])
+    """
+    return exp(log_softmax(x, axis))
+
+
+@public()
+def log_softmax(x: X, axis: Axis = -1) -> X:
+    """The logarithm of softmax.
+
+    >>> import numpy as np
+    >>> log_softmax(np.array([0.0, 0.0]))
+    array([-0.69314718, -0.69314718])
+    """
+    return subtract(x, logsumexp(x, axis, True))
+
+
+def _index_row(name: str) -> Op:
+    row = TABLE[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
+    return row
+
+
+_argmax, _argmin, _argsort = _index_row("argmax"), _index_row("argmin"), _index_row("argsort")
+
+
+@public(numpy="argmax")
+def argmax(x: X, axis: int | None = None, keepdims: bool = False) -> X:
+    """Where the greatest number stands, the first of them: an integer, and a constant to every derivative.
+
+    >>> import numpy as np
+    >>> argmax(np.array([1.0, 3.0, 2.0])).item()
+    1
+    """
+    return cast("X", apply(_argmax, (x,), (axis, ("keepdims", keepdims))))
+
+
+@public(numpy="argmin")
+def argmin(x: X, axis: int | None = None, keepdims: bool = False) -> X:
+    """Where the least number stands, the first of them: an integer, and a constant to every derivative.
+
+    >>> import numpy as np
+    >>> argmin(np.array([1.0, 3.0, 2.0])).item()
+    0
+    """
+    return cast("X", apply(_argmin, (x,), (axis, ("keepdims", keepdims))))
+
+
+@public(numpy="argsort")
+def argsort(x: X, axis: int = -1) -> X:
+    """The order that sorts x, equal ones in their order: integers, and constants to every derivative.
+
+    >>> import numpy as np
+    >>> argsort(np.array([1.0, 3.0, 2.0]))
+    array([0, 2, 1])
+    """
+    return cast("X", apply(_argsort, (x,), (axis, ("stable", True))))
+
+
+@stand_in("var")
+def _numpy_var(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
+    return var(a, axis, ddof or correction, keepdims)
+
+
+@stand_in("std")
+def _numpy_std(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
+    return std(a, axis, ddof or correction, keepdims)
+
+
+@stand_in("logaddexp.reduce")
+def _numpy_logsumexp(a: X, axis: Axis = 0, keepdims: bool = False) -> X:
+    return logsumexp(a, axis, keepdims)

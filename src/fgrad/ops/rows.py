@@ -1,0 +1,187 @@
+"""The kinds of rows: elementwise, linear, bilinear, primitive, constant; and how a row computes on any library.
+
+Knows what each kind's derivative looks like; nothing of graphs and sweeps.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Final, Protocol, TypeVar, overload
+
+from fgrad import errors
+from fgrad.node import FUNCTIONS, NUMPY, TABLE, Node, Op, Rule, X, apply_binary, apply_unary
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_namespaces: Final[dict[type, ModuleType]] = {}  # a memo: the library of each array type seen
+
+
+class Unary(Protocol):
+    """A function of one number, array or node, which gives its like."""
+
+    def __call__(self, x: X, /) -> X:
+        """Apply it."""
+
+
+class Binary(Protocol):
+    """A function of two numbers, arrays or nodes, which broadcasts."""
+
+    @overload
+    def __call__(self, x: X, y: X, /) -> X: ...
+    @overload
+    def __call__(self, x: X, y: float, /) -> X: ...
+    @overload
+    def __call__(self, x: float, y: X, /) -> X: ...
+
+
+def namespace(*args: object) -> ModuleType:
+    """The array library of the first array among `args`."""
+    for x in args:
+        kind = type(x)
+        if kind not in (float, int, bool):
+            return _namespaces.get(kind) or _find_namespace(x)
+    return _numpy()
+
+
+def _numpy() -> ModuleType:
+    import numpy as np  # lazily: scripts on floats never load it
+
+    return np
+
+
+def _find_namespace(x: object) -> ModuleType:
+    try:
+        space: ModuleType = x.__array_namespace__()  # type: ignore[attr-defined]  # the standard's way to ask
+    except AttributeError:
+        raise errors.ConversionError(
+            f"{type(x).__name__} is neither a number nor an array{errors.user_line()}: write np.asarray(x) for a list "
+            "of numbers, fgrad.stack(x) for a list of traced values"
+        ) from None
+    _namespaces[type(x)] = space
+    return space
+
+
+def ieee(name: str, array: Rule, *args: object) -> object:
+    """Compute on Python numbers as NumPy would: inf and nan where `math` raises."""
+    np = _numpy()
+    with np.errstate(all="ignore"):
+        ans = array(np, *[np.float64(x) for x in args])
+    return ans.item()
+
+
+def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
+    """Compute natively on Python numbers, else with the array library's function of that name, or `array(xp, *args)`."""
+    library: Rule = array or (lambda xp, *args: getattr(xp, name)(*args))
+
+    def impl(*args: object) -> object:
+        for x in args:
+            kind = type(x)
+            if kind is not float and kind is not int and kind is not bool:
+                return library(namespace(*args), *args)
+        try:
+            return scalar(*args)
+        except (ArithmeticError, ValueError):
+            return ieee(name, library, *args)
+
+    return impl
+
+
+def register(op: Op, function: Rule, numpy: str = "") -> None:
+    """Enter a row in the table, its public function, and the NumPy functions (names, spaced) that it stands for."""
+    TABLE[op.name] = op
+    FUNCTIONS[op.name] = function
+    NUMPY.update(dict.fromkeys(numpy.split(), function))
+
+
+def public(numpy: str = "") -> Callable[[F], F]:
+    """Make a composite function known by its name to methods, and by NumPy's names (spaced) to its protocol."""
+
+    def enter(function: F) -> F:
+        FUNCTIONS[function.__name__] = function
+        NUMPY.update(dict.fromkeys(numpy.split(), function))
+        return function
+
+    return enter
+
+
+def stand_in(numpy: str) -> Callable[[F], F]:
+    """Make a function known by NumPy's names alone, where NumPy's arguments differ from ours."""
+
+    def enter(function: F) -> F:
+        NUMPY.update(dict.fromkeys(numpy.split(), function))
+        return function
+
+    return enter
+
+
+def elementwise(
+    name: str, scalar: Rule, partials: tuple[float | Rule, ...] | None, array: Rule | None = None
+) -> Op:
+    """Make a row whose derivative is local: one partial, a constant or a rule on `ans, *args`, for each argument."""
+    if partials is None:
+        return Op(name, implement(name, scalar, array), scalar)
+
+    def vjp(i: int, g: object, ans: object, args: list[object], params: object) -> object:
+        return scaled(g, partials[i], ans, args)
+
+    return Op(name, implement(name, scalar, array), scalar, partials, vjp)
+
+
+def scaled(g: object, partial: float | Rule, ans: object, args: list[object]) -> object:
+    """Multiply a cotangent or tangent with a local derivative; None where that is the constant 0."""
+    if isinstance(partial, float):
+        return g if partial == 1.0 else FUNCTIONS["multiply"](g, partial) if partial else None
+    try:
+        p = partial(ans, *args)
+    except ArithmeticError:  # Python's numbers raise where NumPy's give inf or nan
+        np = _numpy()
+        p = partial(*[np.float64(x) if isinstance(x, float | int) else x for x in (ans, *args)])
+    return FUNCTIONS["scale"](g, p)
+
+
+def unary(
+    name: str, meaning: str, scalar: Rule, partial: float | Rule | None, *, array: Rule | None = None, numpy: str = ""
+) -> Unary:
+    """Make an elementwise row of one argument, with its local derivative (None: zero) on `ans, x`."""
+    op = elementwise(name, scalar, None if partial is None else (partial,), array)
+
+    def function(x: X, /) -> X:
+        return apply_unary(op, x) if type(x) is Node else op.impl(x)  # type: ignore[return-value]  # like for like
+
+    return _finish(op, function, meaning, numpy)
+
+
+def binary(
+    name: str,
+    meaning: str,
+    scalar: Rule,
+    partials: tuple[float | Rule, float | Rule] | None,
+    *,
+    array: Rule | None = None,
+    numpy: str = "",
+) -> Binary:
+    """Make an elementwise row of two arguments that broadcast, with a local derivative for each on `ans, x, y`."""
+    op = elementwise(name, scalar, partials, array)
+
+    def function(x: object, y: object, /) -> object:
+        return apply_binary(op, x, y) if type(x) is Node or type(y) is Node else op.impl(x, y)
+
+    return _finish(op, function, meaning, numpy)  # type: ignore[return-value]  # like for like
+
+
+def linear(name: str, impl: Rule, transpose: Rule) -> Op:
+    """Make a row that is linear in its one argument: `transpose(g, x, *params)` gives the cotangent back."""
+    op = TABLE[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: transpose(g, *args, *params))
+    return op
+
+
+def primitive(name: str, impl: Rule, *vjps: Rule) -> Op:
+    """Make a row with a rule per argument: `vjp(g, ans, *args, *params)` gives that argument's cotangent."""
+    op = TABLE[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: vjps[i](g, ans, *args, *params))
+    return op
+
+
+def _finish(op: Op, function: F, meaning: str, numpy: str) -> F:
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = f"{meaning} Elementwise, on numbers, arrays and traced values, which broadcast."
+    register(op, function, numpy)
+    return function

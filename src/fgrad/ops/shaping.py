@@ -1,0 +1,263 @@
+"""Rows that rearrange numbers without changing them: reshape, broadcast, transpose, join.
+
+Knows shapes and dtypes; nothing of arithmetic but that cotangents of what was broadcast are summed.
+"""
+
+from collections.abc import Hashable, Sequence
+from math import prod
+from typing import cast
+
+from fgrad.node import FUNCTIONS, TABLE, Node, Number, Op, X, apply, concrete, shape
+from fgrad.ops.rows import linear, namespace, public, stand_in
+
+Shape = tuple[int, ...]
+
+
+def _dtype(x: object) -> object:
+    value = concrete(x)
+    return None if isinstance(value, Number) and type(value).__module__ == "builtins" else value.dtype  # type: ignore[attr-defined]  # any array library's
+
+
+def positive_axes(axis: int | Sequence[int] | None, ndim: int) -> Shape:
+    """The axes meant, counted from the front: all for None."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise ValueError(f"axis {a} is out of bounds for an array with {ndim} axes")
+    return tuple(a % ndim for a in axes)
+
+
+def sum_to(c: object, x: object) -> object:
+    """Sum a cotangent over what was broadcast, to the shape of `x`, in its dtype."""
+    have, want = shape(c), shape(x)
+    if have != want:
+        extra = len(have) - len(want)
+        axes = tuple(i for i, n in enumerate(have) if i < extra or (want[i - extra] == 1 and n != 1))
+        c = apply(_reshape, (FUNCTIONS["sum"](c, axes),), (want,))
+    if type(c) is not type(x) or _dtype(c) != _dtype(x):
+        c = _like(c, x)
+    return c
+
+
+def _like(c: object, x: object) -> object:
+    dtype = _dtype(x)
+    if type(c) is Node:
+        return c if dtype is None or _dtype(c) == dtype else apply(_astype, (c,), (cast("Hashable", dtype),))
+    if dtype is None:
+        return float(c)  # type: ignore[arg-type]  # a number, from a library's own scalar type
+    return c if _dtype(c) == dtype else _astype.impl(c, dtype)
+
+
+def _astype_impl(x: object, dtype: object) -> object:
+    xp = namespace(x)
+    return xp.astype(xp.asarray(x), dtype)[()]
+
+
+_astype = linear("astype", _astype_impl, lambda g, x, dtype: g)  # the walk casts every cotangent to its primal's dtype
+_reshape = linear(
+    "reshape", lambda x, shape: namespace(x).reshape(x, shape), lambda g, x, _: apply(_reshape, (g,), (shape(x),))
+)
+_broadcast_to = linear("broadcast_to", lambda x, shape: namespace(x).broadcast_to(x, shape), lambda g, x, _: sum_to(g, x))
+_permute_dims = linear(
+    "permute_dims",
+    lambda x, axes: namespace(x).permute_dims(x, axes),
+    lambda g, x, axes: permute_dims(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
+)
+
+
+@public()
+def astype(x: X, dtype: Hashable) -> X:
+    """The same numbers in another dtype; the gradient comes back in the first.
+
+    >>> import numpy as np
+    >>> astype(np.ones(2), np.float32).dtype
+    dtype('float32')
+    """
+    return cast("X", apply(_astype, (x,), (dtype,)))
+
+
+@public(numpy="reshape")
+def reshape(x: X, shape: int | Shape) -> X:
+    """The same numbers, in row-major order, in another shape; one length may be -1.
+
+    >>> import numpy as np
+    >>> reshape(np.arange(4.0), (2, -1))
+    array([[0., 1.],
+           [2., 3.]])
+    """
+    return cast("X", apply(_reshape, (x,), (_known(x, shape),)))
+
+
+def _known(x: object, lengths: int | Sequence[int]) -> Shape:
+    """Replace a -1 by what is left."""
+    wanted = (lengths,) if isinstance(lengths, int) else tuple(int(n) for n in lengths)
+    if -1 not in wanted:
+        return wanted
+    rest = prod(n for n in wanted if n != -1)
+    return tuple(prod(shape(x)) // rest if n == -1 and rest else n for n in wanted)
+
+
+@public(numpy="broadcast_to")
+def broadcast_to(x: X, shape: Shape) -> X:
+    """Repeat x along new axes and along axes of length 1.
+
+    >>> import numpy as np
+    >>> broadcast_to(np.array([1.0, 2.0]), (2, 2))
+    array([[1., 2.],
+           [1., 2.]])
+    """
+    return cast("X", apply(_broadcast_to, (x,), (tuple(shape),)))
+
+
+@public()
+def permute_dims(x: X, axes: Sequence[int]) -> X:
+    """Reorder the axes.
+
+    >>> import numpy as np
+    >>> permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    return cast("X", apply(_permute_dims, (x,), (positive_axes(axes, len(shape(x))),)))
+
+
+@public(numpy="matrix_transpose")
+def matrix_transpose(x: X) -> X:
+    """Swap the last two axes.
+
+    >>> import numpy as np
+    >>> matrix_transpose(np.ones((5, 2, 3))).shape
+    (5, 3, 2)
+    """
+    n = len(shape(x))
+    if n < 2:
+        raise ValueError(f"matrix_transpose needs at least two axes, not the shape {shape(x)}")
+    return permute_dims(x, (*range(n - 2), n - 1, n - 2))
+
+
+@public(numpy="squeeze")
+def squeeze(x: X, axis: int | Sequence[int] | None = None) -> X:
+    """Drop axes of length 1: those named, or all.
+
+    >>> import numpy as np
+    >>> squeeze(np.ones((1, 3, 1)), 0).shape
+    (3, 1)
+    """
+    lengths = shape(x)
+    drop = [i for i, n in enumerate(lengths) if n == 1] if axis is None else positive_axes(axis, len(lengths))
+    if any(lengths[i] != 1 for i in drop):
+        raise ValueError(f"cannot squeeze axis {axis} of the shape {lengths}: its length is not 1")
+    return reshape(x, tuple(n for i, n in enumerate(lengths) if i not in drop))
+
+
+@public(numpy="expand_dims")
+def expand_dims(x: X, axis: int | Sequence[int] = 0) -> X:
+    """Put in an axis of length 1 at each of the places named.
+
+    >>> import numpy as np
+    >>> expand_dims(np.ones(3), 1).shape
+    (3, 1)
+    """
+    n = len(shape(x)) + (1 if isinstance(axis, int) else len(axis))
+    new, rest = positive_axes(axis, n), iter(shape(x))
+    return reshape(x, tuple(1 if i in new else next(rest) for i in range(n)))
+
+
+def _part(i: int, g: object, ans: object, args: Sequence[object], params: tuple[int]) -> object:
+    """Cut out of the cotangent of a concatenation what belongs to argument i."""
+    (axis,) = params
+    start = sum(shape(x)[axis] for x in args[:i])
+    cut = (slice(None),) * axis + (slice(start, start + shape(args[i])[axis]),)
+    return FUNCTIONS["getitem"](g, cut)
+
+
+_concat = TABLE["concat"] = Op("concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part)
+
+
+@public(numpy="concatenate")
+def concat(arrays: Sequence[X], axis: int | None = 0) -> X:
+    """Join arrays along an axis that they have; axis=None joins them flattened.
+
+    >>> import numpy as np
+    >>> concat([np.zeros(1), np.ones(2)])
+    array([0., 1., 1.])
+    """
+    parts = tuple(reshape(x, -1) for x in arrays) if axis is None else tuple(arrays)
+    if not parts:
+        raise ValueError("concat needs at least one array")
+    return cast("X", apply(_concat, parts, positive_axes(axis or 0, len(shape(parts[0])))))
+
+
+@public(numpy="stack")
+def stack(arrays: Sequence[X], axis: int = 0) -> X:
+    """Join arrays, or numbers, of one shape along a new axis.
+
+    >>> stack([1.0, 2.0])
+    array([1., 2.])
+    """
+    return concat([expand_dims(x, axis) for x in arrays], axis)
+
+
+@stand_in("transpose")
+def _transpose(a: X, axes: Sequence[int] | None = None) -> X:
+    return permute_dims(a, tuple(reversed(range(len(shape(a))))) if axes is None else axes)
+
+
+@stand_in("swapaxes")
+def _swapaxes(a: X, axis1: int, axis2: int) -> X:
+    order = list(range(len(shape(a))))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return permute_dims(a, order)
+
+
+@stand_in("moveaxis")
+def _moveaxis(a: X, source: int, destination: int) -> X:
+    order = list(range(len(shape(a))))
+    order.insert(range(len(order))[destination], order.pop(source))
+    return permute_dims(a, order)
+
+
+@stand_in("ravel")
+def _ravel(a: X) -> X:
+    return reshape(a, -1)
+
+
+@stand_in("vstack")
+def _vstack(tup: Sequence[X]) -> X:
+    return concat([expand_dims(x, 0) if len(shape(x)) == 1 else x for x in tup], 0)
+
+
+@stand_in("hstack")
+def _hstack(tup: Sequence[X]) -> X:
+    return concat(tup, 0 if len(shape(tup[0])) == 1 else 1)
+
+
+@stand_in("copy")
+def _copy(a: X) -> X:
+    return a
+
+
+@stand_in("shape")
+def _shape(a: object) -> Shape:
+    return shape(a)
+
+
+@stand_in("ndim")
+def _ndim(a: object) -> int:
+    return len(shape(a))
+
+
+@stand_in("size")
+def _size(a: object) -> int:
+    return prod(shape(a))
+
+
+@stand_in("zeros_like")
+def _zeros_like(a: object) -> object:
+    return namespace(concrete(a)).zeros_like(concrete(a))
+
+
+@stand_in("ones_like")
+def _ones_like(a: object) -> object:
+    return namespace(concrete(a)).ones_like(concrete(a))

@@ -1,0 +1,83 @@
+"""The reverse walk: cotangents from a graph's outputs back to its inputs.
+
+Knows how to sum what flows along the edges; nothing of the other walks, of functions or of pytrees.
+"""
+
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
+
+from fgrad.node import Node, Scope
+from fgrad.ops.shaping import sum_to
+
+Cotangents: TypeAlias = dict[Node, object]
+
+
+def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotangents:
+    """Carry `cotangents` back through the nodes of `order`, newest first; what is left are those of the inputs.
+
+    What is absent is zero. The dict that is given is used up.
+    """
+    pop, held = cotangents.pop, cotangents.get
+    with quiet():
+        for node in order:
+            g = pop(node, None)
+            if g is None:
+                continue
+            ans, parents, partials = node.value, node.parents, node.op.partials
+            if type(g) is not float or type(ans) is not float or partials is None:
+                _pull(node, g, scope, cotangents)
+                continue
+            if g == 0.0:
+                continue  # strong zero: from an exact 0 nothing flows on
+            # From here to the end, natively, what _pull says, for one or two floats: among floats every node is in scope.
+            try:
+                if len(parents) == 2:
+                    x, y = parents
+                    a = x.value if type(x) is Node else x
+                    b = y.value if type(y) is Node else y
+                    c = d = 0.0
+                    if type(x) is Node:
+                        p = partials[0]
+                        c = g * (p if type(p) is float else p(ans, a, b))
+                    if type(y) is Node:
+                        p = partials[1]
+                        d = g * (p if type(p) is float else p(ans, a, b))
+                    if c != c or d != d:
+                        raise ArithmeticError
+                    if type(x) is Node:
+                        e = held(x)
+                        cotangents[x] = c if e is None else e + c
+                    if type(y) is Node:
+                        e = held(y)
+                        cotangents[y] = d if e is None else e + d
+                else:
+                    (x,), (p,) = parents, partials
+                    c = g * (p if type(p) is float else p(ans, x.value))
+                    if c != c:
+                        raise ArithmeticError
+                    e = held(x)
+                    cotangents[x] = c if e is None else e + c
+            except (ArithmeticError, ValueError):  # more than two arguments, a nan, or numbers where Python raises
+                _pull(node, g, scope, cotangents)
+    return cotangents
+
+
+def _pull(node: Node, g: object, scope: Scope, cotangents: Cotangents) -> None:
+    """Add to the cotangent of each parent what flows to it through `node`."""
+    op, ans, parents = node.op, node.value, node.parents
+    args = [x.value if type(x) is Node and x.scope is scope else x for x in parents]
+    for i, x in enumerate(parents):
+        if type(x) is Node and x.scope is scope:
+            c = op.vjp(i, g, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
+            if c is not None:
+                c = sum_to(c, args[i])
+                e = cotangents.get(x)
+                cotangents[x] = c if e is None else e + c  # type: ignore[operator]  # both are values
+
+
+def quiet() -> AbstractContextManager[object]:
+    """Keep NumPy, if it is in use at all, from warning of infinities in derivative work."""
+    numpy = sys.modules.get("numpy")
+    return nullcontext() if numpy is None else numpy.errstate(all="ignore")

@@ -1,0 +1,186 @@
+"""Traces: a function of pytrees, run once on nodes in a fresh scope, becomes an immutable value.
+
+Knows functions, pytrees and scopes, and what may go in and come out; nothing of derivatives.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
+
+import attrs
+
+from fgrad import errors, graph, tree
+from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
+from fgrad.ops.rows import namespace
+
+P = ParamSpec("P")
+I = TypeVar("I")
+
+
+@attrs.frozen(eq=False, repr=False)
+class Trace:
+    """The graph of one run of a function: its inputs and outputs, as leaves, and the structures they had as pytrees."""
+
+    scope: Scope
+    inputs: tuple[Node, ...]
+    outputs: tuple[object, ...]
+    in_structure: tree.Structure
+    out_structure: tree.Structure
+    aux: object = None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that the outputs depend on, and all inputs, oldest first."""
+        return (*self.inputs, *reversed(graph.ancestors(self.outputs, self.scope, constants=True)))
+
+    def __repr__(self) -> str:
+        return f"<Trace of {len(self.nodes)} nodes, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+    def __reduce__(self) -> tuple[Callable[..., "Trace"], tuple[object, ...]]:
+        names = [self.scope.input_name(i) for i in range(len(self.inputs))]
+        flat, outputs = graph.flattened(self.inputs, self.outputs, self.scope)
+        return _restored, (flat, outputs, names, self.in_structure, self.out_structure, self.aux)
+
+
+def _restored(
+    flat: graph.Flat,
+    outputs: list[tuple[bool, object]],
+    names: list[str],
+    in_structure: tree.Structure,
+    out_structure: tree.Structure,
+    aux: object,
+) -> Trace:
+    scope = Scope(names.__getitem__, open=False)
+    nodes, results = graph.restored(flat, outputs, scope)
+    return Trace(scope, tuple(nodes[: len(names)]), tuple(results), in_structure, out_structure, aux)
+
+
+def trace(f: Callable[P, object]) -> Callable[P, Trace]:
+    """Make the function that gives the graph of `f` at some arguments.
+
+    >>> trace(lambda x: x * x + x)(3.0)
+    <Trace of 3 nodes, 1 inputs, 1 outputs>
+    """
+
+    def traced(*args: P.args, **kwargs: P.kwargs) -> Trace:
+        inputs = {**dict(enumerate(args)), **kwargs}
+
+        def call(inputs: dict[int | str, object]) -> object:
+            return f(*[inputs[i] for i in range(len(args))], **{name: inputs[name] for name in kwargs})  # type: ignore[arg-type]  # P's
+
+        made = run(call, inputs, argument_namer(f), own=True)
+        return attrs.evolve(made, outputs=tuple(graph.owned(made.outputs, made.scope)))
+
+    return traced
+
+
+def argument_namer(f: Callable[..., object], argnums: Sequence[int] | None = None) -> Callable[[object], str]:
+    """Name f's arguments for messages: by keyword, or by place (or by place in `argnums`)."""
+
+    def name(entry: object) -> str:
+        if not isinstance(entry, int):
+            return str(entry)
+        place = entry if argnums is None else argnums[entry]
+        try:
+            return list(inspect.signature(f).parameters)[place]
+        except (ValueError, TypeError, IndexError):  # a builtin without a signature, or one of *args
+            return f"argument {place}"
+
+    return name
+
+
+def run(
+    f: Callable[[I], object],
+    inputs: I,
+    root: Callable[[object], str],
+    *,
+    has_aux: bool = False,
+    own: bool = False,
+) -> Trace:
+    """Trace `f` on a tuple or dict of pytrees, its inputs; `root` names an entry, for messages.
+
+    With `has_aux`, f returns a pair, whose second half is kept as it is but for nodes of this scope, which are unwrapped.
+    With `own`, arrays among the inputs are copied. Raises `LeafError` for what cannot be differentiated.
+    """
+    leaves, structure = tree.flatten(inputs)
+
+    def input_name(i: int) -> str:
+        return tree.paths(structure, root)[i]
+
+    values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
+    if own:
+        values = [graph.copied(x) for x in values]
+    scope = Scope(input_name)
+    try:
+        nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
+        result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that I has
+    finally:
+        scope.open = False
+    aux = None
+    if has_aux:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise errors.OutputError(f"with has_aux=True a function returns (result, aux), not {describe(result)}")
+        result, aux = result
+        aux = tree.map(lambda x: _seen_outside(x, scope), aux)
+    outputs, out_structure = tree.flatten(result)
+    for x in outputs:
+        if type(x) is Node and x.scope is not scope:
+            _seen_outside(x, scope)
+    return Trace(scope, tuple(nodes), tuple(outputs), structure, out_structure, aux)
+
+
+def _seen_outside(x: object, scope: Scope) -> object:
+    """What a result is to those who called: a node of `scope` is its value; one of an older scope stays; no other is left."""
+    if type(x) is not Node:
+        return x
+    if x.scope is scope:
+        return x.value
+    if x.scope.open and x.scope.serial < scope.serial:
+        return x
+    raise escaped(x, "returned")
+
+
+def _value(leaf: object, i: int, input_name: Callable[[int], str]) -> object:
+    """What a leaf is differentiated as: floats as they are, integers as floats."""
+    if type(leaf) is Node:
+        if not leaf.scope.open:
+            raise escaped(leaf, "given to a transform")
+        return leaf
+    if isinstance(leaf, int) and not isinstance(leaf, bool):
+        return float(leaf)
+    if isinstance(leaf, float) and type(leaf).__module__ != "numpy":
+        return float(leaf)
+    try:
+        xp = namespace(leaf)
+        dtype = leaf.dtype  # type: ignore[attr-defined]  # an array has it
+    except (errors.ConversionError, AttributeError):
+        raise _bad_leaf(leaf, input_name(i)) from None
+    if xp.isdtype(dtype, "real floating"):
+        return leaf
+    if xp.isdtype(dtype, "integral"):
+        return xp.astype(xp.asarray(leaf), xp.float64)[()]
+    raise _bad_leaf(leaf, input_name(i))
+
+
+def _bad_leaf(leaf: object, path: str) -> errors.LeafError:
+    fix = "differentiate with respect to real numbers and arrays of them alone"
+    if isinstance(leaf, bool | str):
+        fix = (
+            "if it is a setting, declare the field static, `name: str = fgrad.tree.static()` in an attrs class or "
+            "`dataclasses.field(metadata=fgrad.tree.STATIC)` in a frozen dataclass, or bind it with functools.partial"
+        )
+    elif isinstance(leaf, complex) or "complex" in str(getattr(leaf, "dtype", "")):
+        fix = "differentiate with respect to the real and the imaginary part"
+    elif inspect.isclass(type(leaf)) and "__dataclass_fields__" in dir(type(leaf)):
+        fix = "make the dataclass frozen: @dataclasses.dataclass(frozen=True)"
+    return errors.LeafError(f"{path} is {describe(leaf)}, which has no derivative: {fix}")
+
+
+def describe(x: object) -> str:
+    """Name a value shortly, for messages."""
+    value = concrete(x)
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"an array of shape {tuple(shape)} and dtype {value.dtype}"  # type: ignore[attr-defined]  # an array
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

@@ -1,0 +1,354 @@
+"""The transforms: grad, value_and_grad, vjp, each a sentence over a trace and a walk.
+
+Knows what a call means (which arguments, which structure, which type); nothing of how the walks work inside.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
+
+import attrs
+
+from fgrad import errors, graph, reverse, tree
+from fgrad.node import Arithmetic, Node, Scope, concrete, shape
+from fgrad.ops.rows import namespace
+from fgrad.ops.shaping import sum_to
+from fgrad.trace import Trace, argument_namer, describe, run
+
+T = TypeVar("T")
+S = TypeVar("S")
+A = TypeVar("A")
+V = TypeVar("V")
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R", bound=Arithmetic)
+A_co = TypeVar("A_co", covariant=True)
+V_co = TypeVar("V_co", covariant=True)
+Argnums: TypeAlias = int | tuple[int, ...] | None
+Inputs: TypeAlias = tuple[object, ...] | dict[str, object]
+
+
+class Gradient(Protocol[T, P]):
+    """What `grad(f)` is: the gradient has the type of what was differentiated."""
+
+    @overload
+    def __call__(self, x: T, /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, /, **inputs: float) -> dict[str, float]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, float], /) -> dict[str, float]: ...
+
+
+class KeywordGradient(Protocol):
+    """What `grad(f)` is where all arguments of f are keyword-only."""
+
+    @overload
+    def __call__(self, /, **inputs: float) -> dict[str, float]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, float], /) -> dict[str, float]: ...
+
+
+class GradientAux(Protocol[T, P, A_co]):
+    """What `grad(f, has_aux=True)` is: the gradient, and what f returned beside its result."""
+
+    @overload
+    def __call__(self, x: T, /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, A_co]: ...
+    @overload
+    def __call__(self, /, **inputs: float) -> tuple[dict[str, float], A_co]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, float], /) -> tuple[dict[str, float], A_co]: ...
+
+
+class ValueAndGradient(Protocol[T, P, V_co]):
+    """What `value_and_grad(f)` is: the value (with has_aux=True, the pair that f returned) and the gradient."""
+
+    @overload
+    def __call__(self, x: T, /, *args: P.args, **kwargs: P.kwargs) -> tuple[V_co, T]: ...
+    @overload
+    def __call__(self, /, **inputs: float) -> tuple[V_co, dict[str, float]]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, float], /) -> tuple[V_co, dict[str, float]]: ...
+
+
+class KeywordValueAndGradient(Protocol[V_co]):
+    """What `value_and_grad(f)` is where all arguments of f are keyword-only."""
+
+    @overload
+    def __call__(self, /, **inputs: float) -> tuple[V_co, dict[str, float]]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, float], /) -> tuple[V_co, dict[str, float]]: ...
+
+
+@overload
+def grad(
+    f: Callable[Concatenate[T, P], R], argnums: Literal[0] | None = None, *, has_aux: Literal[False] = False
+) -> Gradient[T, P]: ...
+@overload
+def grad(
+    f: Callable[Concatenate[T, P], tuple[R, A]], argnums: Literal[0] | None = None, *, has_aux: Literal[True]
+) -> GradientAux[T, P, A]: ...
+@overload
+def grad(f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False) -> KeywordGradient: ...
+@overload
+def grad(
+    f: Callable[Concatenate[S, T, P], R], argnums: Literal[1], *, has_aux: Literal[False] = False
+) -> Callable[Concatenate[S, T, P], T]: ...
+@overload
+def grad(
+    f: Callable[Concatenate[S, T, P], R],
+    argnums: tuple[Literal[0], Literal[1]],
+    *,
+    has_aux: Literal[False] = False,
+) -> Callable[Concatenate[S, T, P], tuple[S, T]]: ...
+@overload
+def grad(f: Callable[P, object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[P, object]: ...
+def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
+    """Make the function that gives the gradient of `f`, a function of pytrees to one real number.
+
+    Called with positional arguments: the gradient with respect to those in `argnums` (a number or a tuple; the first by
+    default), in the structure and types they have; keywords are constants. Called with keywords alone, or with one
+    mapping that stands for them: with respect to all of them, as a dict by name. With `has_aux`, f returns a pair
+    (result, aux), and so does the gradient.
+
+    Raises `LeafError` for what cannot be differentiated, `OutputError` if f gives anything but a real number,
+    `EscapedNodeError` if it hands out a traced value of another transform, and `ArgumentError` for a form it has not.
+
+    >>> def f(a: float, b: float) -> float:
+    ...     return a * b + b**3
+    >>> grad(f)(a=-4.0, b=2.0)
+    {'a': 2.0, 'b': 8.0}
+    >>> grad(f)(-4.0, 2.0)
+    2.0
+    """
+    both = _value_and_grad(f, argnums, has_aux, "grad")
+
+    @functools.wraps(f)
+    def gradient(*args: object, **kwargs: object) -> object:
+        _, aux, gradients = both(args, kwargs)
+        return (gradients, aux) if has_aux else gradients
+
+    return gradient
+
+
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[T, P], R], argnums: Literal[0] | None = None, *, has_aux: Literal[False] = False
+) -> ValueAndGradient[T, P, R]: ...
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[T, P], tuple[R, A]], argnums: Literal[0] | None = None, *, has_aux: Literal[True]
+) -> ValueAndGradient[T, P, tuple[R, A]]: ...
+@overload
+def value_and_grad(
+    f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False
+) -> KeywordValueAndGradient[R]: ...
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[S, T, P], R], argnums: Literal[1], *, has_aux: Literal[False] = False
+) -> Callable[Concatenate[S, T, P], tuple[R, T]]: ...
+@overload
+def value_and_grad(
+    f: Callable[Concatenate[S, T, P], R],
+    argnums: tuple[Literal[0], Literal[1]],
+    *,
+    has_aux: Literal[False] = False,
+) -> Callable[Concatenate[S, T, P], tuple[R, tuple[S, T]]]: ...
+@overload
+def value_and_grad(
+    f: Callable[P, object], argnums: Argnums = None, *, has_aux: bool = False
+) -> Callable[P, tuple[object, object]]: ...
+def value_and_grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
+    """Make the function that gives (value, gradient), or ((value, aux), gradient): `grad` in all its forms, and f itself.
+
+    >>> value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
+    both = _value_and_grad(f, argnums, has_aux, "value_and_grad")
+
+    @functools.wraps(f)
+    def value_and_gradient(*args: object, **kwargs: object) -> object:
+        value, aux, gradients = both(args, kwargs)
+        return ((value, aux) if has_aux else value), gradients
+
+    return value_and_gradient
+
+
+@overload
+def vjp(
+    f: Callable[[*Ts], V], *primals: *Ts, has_aux: Literal[False] = False
+) -> tuple[V, Callable[[V], tuple[*Ts]]]: ...
+@overload
+def vjp(
+    f: Callable[[*Ts], tuple[V, A]], *primals: *Ts, has_aux: Literal[True]
+) -> tuple[V, Callable[[V], tuple[*Ts]], A]: ...
+def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> object:
+    """Give f(*primals) and its pullback, from a cotangent of the result to a tuple with one for each primal.
+
+    Results and cotangents are pytrees of one structure, with equal shapes. The pullback is pure: it can be called any
+    number of times, and what is done later to arrays that f used does not change it.
+
+    >>> import numpy as np
+    >>> out, pullback = vjp(lambda x: x * x, np.array([1.0, 2.0]))
+    >>> pullback(np.array([1.0, 10.0]))
+    (array([ 2., 40.]),)
+    """
+    traced = run(lambda inputs: f(*inputs), primals, argument_namer(f), has_aux=has_aux, own=True)
+    outputs = graph.owned(traced.outputs, traced.scope)
+    order = graph.ancestors(outputs, traced.scope)
+
+    def pullback(cotangent: object) -> object:
+        leaves = tree.matching_leaves(traced.out_structure, cotangent, "cotangent")
+        seeds = [_seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))]
+        return _pull_back(traced, order, outputs, seeds)
+
+    out = tree.unflatten(traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs])
+    return (out, pullback, traced.aux) if has_aux else (out, pullback)
+
+
+def _value_and_grad(
+    f: Callable[..., object], argnums: Argnums, has_aux: bool, transform: str
+) -> Callable[[tuple[object, ...], Mapping[str, object]], tuple[object, object, object]]:
+    """Make the function of (args, kwargs) that gives value, aux and gradient."""
+
+    def both(args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, object, object]:
+        call = _understand(f, argnums, args, kwargs)
+        traced = run(call.function, call.inputs, call.root, has_aux=has_aux)
+        y = _scalar_output(traced, f, transform)
+        value = _value(y, traced.scope)
+        order = graph.ancestors(traced.outputs, traced.scope)
+        return value, traced.aux, call.select(_pull_back(traced, order, traced.outputs, [_one(value)]))
+
+    return both
+
+
+@attrs.frozen
+class _Call:
+    """A call of a transform, understood: f as a function of the inputs alone, and what of their gradients is asked for."""
+
+    function: Callable[[Inputs], object]
+    inputs: Inputs
+    root: Callable[[object], str]
+    select: Callable[[object], object] = lambda gradients: gradients
+
+
+def _understand(
+    f: Callable[..., object], argnums: Argnums, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> _Call:
+    if len(args) == 1 and not kwargs and argnums is None and isinstance(args[0], Mapping) and _stands_for(args[0], f):
+        args, kwargs = (), args[0]
+    if not args:
+        if argnums is not None:
+            raise errors.ArgumentError(
+                f"argnums={argnums} counts positional arguments, and there are none: leave it out, to get the gradient "
+                "with respect to all keywords as a dict, or pass the arguments by position"
+            )
+        if not kwargs:
+            raise errors.ArgumentError("there is nothing to differentiate: the function was called without arguments")
+        return _Call(lambda inputs: f(**cast("dict[str, object]", inputs)), dict(kwargs), str)
+    chosen = (argnums or 0,) if not isinstance(argnums, tuple) else argnums
+    places = tuple(_place(i, len(args)) for i in chosen)
+
+    def function(inputs: Inputs) -> object:
+        replaced = list(args)
+        for i, x in zip(places, cast("tuple[object, ...]", inputs), strict=True):
+            replaced[i] = x
+        return f(*replaced, **kwargs)
+
+    def select(gradients: object) -> object:
+        return gradients if isinstance(argnums, tuple) else cast("tuple[object, ...]", gradients)[0]
+
+    return _Call(function, tuple([args[i] for i in places]), argument_namer(f, places), select)
+
+
+def _place(i: int, count: int) -> int:
+    if isinstance(i, bool) or not isinstance(i, int):
+        raise errors.ArgumentError(f"argnums must be an integer or a tuple of integers, not {describe(i)}")
+    if not -count <= i < count:
+        raise errors.ArgumentError(f"argnums={i} is out of range: the function was called with {count} positional arguments")
+    return i % count
+
+
+def _stands_for(mapping: Mapping[str, object], f: Callable[..., object]) -> bool:
+    """Whether a lone mapping means keywords: f cannot be called with it as it stands, but with its items it can."""
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind(mapping)
+    except TypeError:
+        try:
+            signature.bind(**mapping)
+        except TypeError:
+            return False
+        return True
+    return False
+
+
+def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> object:
+    """The one output, if it is a real number; else say what to use."""
+    if traced.out_structure.is_leaf() and not shape(traced.outputs[0]):
+        value = concrete(traced.outputs[0])
+        if type(value) is float or (isinstance(value, float | int) and not isinstance(value, bool)):
+            return traced.outputs[0]
+        dtype = getattr(value, "dtype", None)
+        if dtype is not None and namespace(value).isdtype(dtype, ("real floating", "integral")):
+            return traced.outputs[0]
+    name = getattr(f, "__name__", "the function")
+    got = describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
+    if inspect.unwrap(f) is not f:
+        fix = f"for second derivatives write hessian(f), not {transform} of a gradient"
+    elif traced.out_structure.is_leaf() and shape(traced.outputs[0]):
+        fix = "write jacobian(f) or vjp(f, x), or reduce the result with .sum() or .mean()"
+    elif traced.out_structure.num_leaves == 2:
+        fix = "return one number; if the second is auxiliary data, pass has_aux=True; for several results write jacobian or vjp"
+    else:
+        fix = "return one number, or write jacobian or vjp"
+    raise errors.OutputError(f"{transform} needs a function that returns one real number, but {name} returned {got}: {fix}")
+
+
+def _value(y: object, scope: Scope) -> object:
+    return y.value if type(y) is Node and y.scope is scope else y
+
+
+def _one(value: object) -> object:
+    """The cotangent of a result with respect to itself, in its dtype."""
+    value = concrete(value)
+    return 1.0 if isinstance(value, float | int) else namespace(value).ones_like(value)
+
+
+def _seed(c: object, y: object, i: int, structure: tree.Structure) -> object:
+    """A user's cotangent for the output y, as the walk wants it."""
+    if shape(c) != shape(y):
+        path = tree.paths(structure, "cotangent")[i]
+        raise errors.StructureError(f"{path} must have the shape {shape(y)} of the result, not {shape(c)}")
+    value = concrete(c)
+    if isinstance(value, bool | str | complex) or value is None:
+        raise errors.LeafError(f"{tree.paths(structure, 'cotangent')[i]} must be a real number or an array, not {describe(c)}")
+    return sum_to(c if not isinstance(c, int) else float(c), concrete(y))
+
+
+def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:
+    """The gradients in the structure of the inputs, fresh and of their types, from cotangents of the outputs."""
+    cotangents: reverse.Cotangents = {}
+    for y, c in zip(outputs, seeds, strict=True):
+        if type(y) is Node and y.scope is traced.scope:
+            held = cotangents.get(y)
+            cotangents[y] = c if held is None else held + c  # type: ignore[operator]  # both are values
+    left = reverse.sweep(order, traced.scope, cotangents)
+    return tree.unflatten(traced.in_structure, [_fresh(left.get(x), x.value) for x in traced.inputs])
+
+
+def _fresh(g: object, x: object) -> object:
+    """A gradient that shares memory with nothing, of the type of what was differentiated."""
+    if type(x) is float:
+        return 0.0 if g is None else g if type(g) is Node else float(g)  # type: ignore[arg-type]  # a number
+    if type(g) is Node:
+        return g
+    like = concrete(x)
+    if isinstance(like, float) and type(like) is float:
+        return 0.0 if g is None else g
+    xp = namespace(like)
+    out = xp.zeros_like(like) if g is None else xp.asarray(g, dtype=like.dtype, copy=True)  # type: ignore[attr-defined]  # an array
+    return out if type(out) is type(like) else out[()]
