@@ -58,7 +58,9 @@ def owned(outputs: Sequence[object], scope: Scope) -> list[object]:
 Flat: TypeAlias = list[tuple[str, tuple[tuple[bool, object], ...], tuple[Hashable, ...], object]]
 
 
-def flattened(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> tuple[Flat, list[tuple[bool, object]]]:
+def flattened(
+    inputs: Sequence[Node], outputs: Sequence[object], scope: Scope
+) -> tuple[Flat, list[tuple[bool, object]]]:
     """Write a graph as a list of (op, parents, params, value), where a parent is (True, its place) or (False, itself)."""
     nodes = [*inputs, *reversed(ancestors(outputs, scope, constants=True))]
     place = {node: i for i, node in enumerate(nodes)}
@@ -66,14 +68,20 @@ def flattened(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -
     def refer(x: object) -> tuple[bool, object]:
         return (True, place[x]) if type(x) is Node else (False, x)
 
-    flat = [(node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes]
+    flat = [
+        (node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes
+    ]
     return flat, [refer(x) for x in outputs]
 
 
-def restored(flat: Flat, outputs: Sequence[tuple[bool, object]], scope: Scope) -> tuple[list[Node], list[object]]:
+def restored(
+    flat: Flat, outputs: Sequence[tuple[bool, object]], scope: Scope
+) -> tuple[list[Node], list[object]]:
     """Undo `flattened` in another scope: all nodes, in order, and the outputs."""
     nodes: list[Node] = []
     for name, parents, params, value in flat:
         op = INPUT if name == INPUT.name else TABLE[name]
-        nodes.append(record(op, tuple([nodes[x] if linked else x for linked, x in parents]), params, value, scope))  # type: ignore[call-overload]  # places are ints
+        nodes.append(
+            record(op, tuple([nodes[x] if linked else x for linked, x in parents]), params, value, scope)
+        )  # type: ignore[call-overload]  # places are ints
     return nodes, [nodes[x] if linked else x for linked, x in outputs]  # type: ignore[call-overload]  # as above

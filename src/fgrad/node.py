@@ -22,8 +22,10 @@ class Arithmetic(Protocol):
 
 
 X = TypeVar("X", bound=Arithmetic)
-Rule: TypeAlias = Callable[..., object]
-Number: TypeAlias = float | int | bool
+Value: TypeAlias = float
+"""What rules compute with. To the type checkers a float; when they run a number, an array, or a node of an older scope."""
+Rule: TypeAlias = Callable[..., Value]
+Function: TypeAlias = Callable[..., object]
 
 
 @attrs.frozen(eq=False)
@@ -40,15 +42,15 @@ class Op:
     impl: Rule
     scalar: Rule | None = None
     partials: tuple[float | Rule, ...] | None = None
-    vjp: Rule | None = None
+    vjp: Callable[..., Value | None] | None = None
 
 
 INPUT: Final = Op("input", lambda: None)
 TABLE: Final[dict[str, Op]] = {}
 """Every op by its name: the one registry, filled while the package is imported."""
-FUNCTIONS: Final[dict[str, Rule]] = {}
+FUNCTIONS: Final[dict[str, Function]] = {}
 """The public function for each name, for operators and methods; filled like `TABLE`."""
-NUMPY: Final[dict[str, Rule]] = {}
+NUMPY: Final[dict[str, Function]] = {}
 """What stands for each NumPy function when it meets a node, by that function's name; filled like `TABLE`."""
 
 
@@ -231,7 +233,7 @@ class Node:
     def dtype(self) -> object:
         """The dtype of an array; `float` for a Python number."""
         value = concrete(self)
-        return float if isinstance(value, Number) else value.dtype  # type: ignore[attr-defined]  # any array library's
+        return float if isinstance(value, float | int) else value.dtype  # type: ignore[attr-defined]  # any array library's
 
     def __getitem__(self, index: object) -> "Node":
         return _call("getitem", self, index)
@@ -252,7 +254,9 @@ class Node:
     def __index__(self) -> int:
         value = concrete(self)
         if isinstance(value, float) or "float" in str(self.dtype):
-            raise _untraceable("an integer is wanted here", "keep it a float, or compute the integer from .shape")
+            raise _untraceable(
+                "an integer is wanted here", "keep it a float, or compute the integer from .shape"
+            )
         return int(value)  # type: ignore[call-overload]  # an integer of any array library
 
     def __int__(self) -> int:
@@ -282,7 +286,9 @@ class Node:
             "or build the array with fgrad.stack or fgrad.concat"
         )
 
-    def __array_ufunc__(self, ufunc: Callable[..., object], method: str, *args: object, **kwargs: object) -> object:
+    def __array_ufunc__(
+        self, ufunc: Callable[..., object], method: str, *args: object, **kwargs: object
+    ) -> object:
         """Route a NumPy ufunc to its row."""
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if "out" in kwargs:
@@ -293,7 +299,11 @@ class Node:
         return _numpy(name, args, kwargs)
 
     def __array_function__(
-        self, function: Callable[..., object], types: object, args: Sequence[object], kwargs: Mapping[str, object]
+        self,
+        function: Callable[..., object],
+        types: object,
+        args: Sequence[object],
+        kwargs: Mapping[str, object],
     ) -> object:
         """Route any other NumPy function to its row."""
         module = function.__module__.removeprefix("numpy").removeprefix(".")
@@ -315,7 +325,9 @@ class Node:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a node is part of a graph and cannot be pickled alone: save the Trace, fgrad.trace(f)(*args)")
+        raise TypeError(
+            "a node is part of a graph and cannot be pickled alone: save the Trace, fgrad.trace(f)(*args)"
+        )
 
 
 class _Draft:
@@ -344,7 +356,7 @@ record: Final = cast("Callable[[Op, tuple[object, ...], tuple[Hashable, ...], ob
 """Make a node, unchecked: `record(op, parents, params, value, scope)`."""
 
 
-def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -> object:
+def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -> Value:
     """Do `op` in the newest scope among `args`, where older nodes are constants; without nodes, just compute it."""
     scope = None
     for x in args:
@@ -396,7 +408,7 @@ def concrete(x: object) -> object:
 def shape(x: object) -> tuple[int, ...]:
     """The lengths of the axes of a number (none), array or node."""
     value = concrete(x)
-    return () if isinstance(value, Number) else tuple(value.shape)  # type: ignore[attr-defined]  # any array library's
+    return () if isinstance(value, float | int) else tuple(value.shape)  # type: ignore[attr-defined]  # any array library's
 
 
 def escaped(node: Node, how: str) -> errors.EscapedNodeError:
@@ -425,7 +437,9 @@ def _compare(name: str, x: Node, y: object) -> Node:
 
 
 def _untraceable(what: str, instead: str) -> errors.ConversionError:
-    return errors.ConversionError(f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}")
+    return errors.ConversionError(
+        f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}"
+    )
 
 
 def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
-from fgrad.node import Node, Scope
+from fgrad.node import Node, Scope, Value
 from fgrad.ops.shaping import sum_to
 
-Cotangents: TypeAlias = dict[Node, object]
+Cotangents: TypeAlias = dict[Node, Value]
 
 
 def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotangents:
@@ -40,10 +40,10 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
                     c = d = 0.0
                     if type(x) is Node:
                         p = partials[0]
-                        c = g * (p if type(p) is float else p(ans, a, b))
+                        c = g * (p if isinstance(p, float) else p(ans, a, b))
                     if type(y) is Node:
                         p = partials[1]
-                        d = g * (p if type(p) is float else p(ans, a, b))
+                        d = g * (p if isinstance(p, float) else p(ans, a, b))
                     if c != c or d != d:
                         raise ArithmeticError
                     if type(x) is Node:
@@ -54,17 +54,21 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
                         cotangents[y] = d if e is None else e + d
                 else:
                     (x,), (p,) = parents, partials
-                    c = g * (p if type(p) is float else p(ans, x.value))
-                    if c != c:
-                        raise ArithmeticError
-                    e = held(x)
-                    cotangents[x] = c if e is None else e + c
-            except (ArithmeticError, ValueError):  # more than two arguments, a nan, or numbers where Python raises
+                    if type(x) is Node:
+                        c = g * (p if isinstance(p, float) else p(ans, x.value))
+                        if c != c:
+                            raise ArithmeticError
+                        e = held(x)
+                        cotangents[x] = c if e is None else e + c
+            except (
+                ArithmeticError,
+                ValueError,
+            ):  # more than two arguments, a nan, or numbers where Python raises
                 _pull(node, g, scope, cotangents)
     return cotangents
 
 
-def _pull(node: Node, g: object, scope: Scope, cotangents: Cotangents) -> None:
+def _pull(node: Node, g: Value, scope: Scope, cotangents: Cotangents) -> None:
     """Add to the cotangent of each parent what flows to it through `node`."""
     op, ans, parents = node.op, node.value, node.parents
     args = [x.value if type(x) is Node and x.scope is scope else x for x in parents]
@@ -74,7 +78,7 @@ def _pull(node: Node, g: object, scope: Scope, cotangents: Cotangents) -> None:
             if c is not None:
                 c = sum_to(c, args[i])
                 e = cotangents.get(x)
-                cotangents[x] = c if e is None else e + c  # type: ignore[operator]  # both are values
+                cotangents[x] = c if e is None else e + c
 
 
 def quiet() -> AbstractContextManager[object]:

@@ -63,7 +63,7 @@ def trace(f: Callable[P, object]) -> Callable[P, Trace]:
     """
 
     def traced(*args: P.args, **kwargs: P.kwargs) -> Trace:
-        inputs = {**dict(enumerate(args)), **kwargs}
+        inputs: dict[int | str, object] = {**dict(enumerate(args)), **kwargs}
 
         def call(inputs: dict[int | str, object]) -> object:
             return f(*[inputs[i] for i in range(len(args))], **{name: inputs[name] for name in kwargs})  # type: ignore[arg-type]  # P's
@@ -119,7 +119,9 @@ def run(
     aux = None
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
-            raise errors.OutputError(f"with has_aux=True a function returns (result, aux), not {describe(result)}")
+            raise errors.OutputError(
+                f"with has_aux=True a function returns (result, aux), not {describe(result)}"
+            )
         result, aux = result
         aux = tree.map(lambda x: _seen_outside(x, scope), aux)
     outputs, out_structure = tree.flatten(result)

@@ -89,7 +89,9 @@ def grad(
     f: Callable[Concatenate[T, P], tuple[R, A]], argnums: Literal[0] | None = None, *, has_aux: Literal[True]
 ) -> GradientAux[T, P, A]: ...
 @overload
-def grad(f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False) -> KeywordGradient: ...
+def grad(
+    f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False
+) -> KeywordGradient: ...
 @overload
 def grad(
     f: Callable[Concatenate[S, T, P], R], argnums: Literal[1], *, has_aux: Literal[False] = False
@@ -102,7 +104,9 @@ def grad(
     has_aux: Literal[False] = False,
 ) -> Callable[Concatenate[S, T, P], tuple[S, T]]: ...
 @overload
-def grad(f: Callable[P, object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[P, object]: ...
+def grad(
+    f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False
+) -> Callable[..., object]: ...
 def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
     """Make the function that gives the gradient of `f`, a function of pytrees to one real number.
 
@@ -156,8 +160,8 @@ def value_and_grad(
 ) -> Callable[Concatenate[S, T, P], tuple[R, tuple[S, T]]]: ...
 @overload
 def value_and_grad(
-    f: Callable[P, object], argnums: Argnums = None, *, has_aux: bool = False
-) -> Callable[P, tuple[object, object]]: ...
+    f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False
+) -> Callable[..., tuple[object, object]]: ...
 def value_and_grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
     """Make the function that gives (value, gradient), or ((value, aux), gradient): `grad` in all its forms, and f itself.
 
@@ -199,10 +203,14 @@ def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> ob
 
     def pullback(cotangent: object) -> object:
         leaves = tree.matching_leaves(traced.out_structure, cotangent, "cotangent")
-        seeds = [_seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))]
+        seeds = [
+            _seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))
+        ]
         return _pull_back(traced, order, outputs, seeds)
 
-    out = tree.unflatten(traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs])
+    out = tree.unflatten(
+        traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs]
+    )
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
 
 
@@ -235,7 +243,13 @@ class _Call:
 def _understand(
     f: Callable[..., object], argnums: Argnums, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> _Call:
-    if len(args) == 1 and not kwargs and argnums is None and isinstance(args[0], Mapping) and _stands_for(args[0], f):
+    if (
+        len(args) == 1
+        and not kwargs
+        and argnums is None
+        and isinstance(args[0], Mapping)
+        and _stands_for(args[0], f)
+    ):
         args, kwargs = (), args[0]
     if not args:
         if argnums is not None:
@@ -244,7 +258,9 @@ def _understand(
                 "with respect to all keywords as a dict, or pass the arguments by position"
             )
         if not kwargs:
-            raise errors.ArgumentError("there is nothing to differentiate: the function was called without arguments")
+            raise errors.ArgumentError(
+                "there is nothing to differentiate: the function was called without arguments"
+            )
         return _Call(lambda inputs: f(**cast("dict[str, object]", inputs)), dict(kwargs), str)
     chosen = (argnums or 0,) if not isinstance(argnums, tuple) else argnums
     places = tuple(_place(i, len(args)) for i in chosen)
@@ -265,7 +281,9 @@ def _place(i: int, count: int) -> int:
     if isinstance(i, bool) or not isinstance(i, int):
         raise errors.ArgumentError(f"argnums must be an integer or a tuple of integers, not {describe(i)}")
     if not -count <= i < count:
-        raise errors.ArgumentError(f"argnums={i} is out of range: the function was called with {count} positional arguments")
+        raise errors.ArgumentError(
+            f"argnums={i} is out of range: the function was called with {count} positional arguments"
+        )
     return i % count
 
 
@@ -296,7 +314,9 @@ def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> o
         if dtype is not None and namespace(value).isdtype(dtype, ("real floating", "integral")):
             return traced.outputs[0]
     name = getattr(f, "__name__", "the function")
-    got = describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
+    got = (
+        describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
+    )
     if inspect.unwrap(f) is not f:
         fix = f"for second derivatives write hessian(f), not {transform} of a gradient"
     elif traced.out_structure.is_leaf() and shape(traced.outputs[0]):
@@ -305,7 +325,9 @@ def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> o
         fix = "return one number; if the second is auxiliary data, pass has_aux=True; for several results write jacobian or vjp"
     else:
         fix = "return one number, or write jacobian or vjp"
-    raise errors.OutputError(f"{transform} needs a function that returns one real number, but {name} returned {got}: {fix}")
+    raise errors.OutputError(
+        f"{transform} needs a function that returns one real number, but {name} returned {got}: {fix}"
+    )
 
 
 def _value(y: object, scope: Scope) -> object:
@@ -325,11 +347,15 @@ def _seed(c: object, y: object, i: int, structure: tree.Structure) -> object:
         raise errors.StructureError(f"{path} must have the shape {shape(y)} of the result, not {shape(c)}")
     value = concrete(c)
     if isinstance(value, bool | str | complex) or value is None:
-        raise errors.LeafError(f"{tree.paths(structure, 'cotangent')[i]} must be a real number or an array, not {describe(c)}")
+        raise errors.LeafError(
+            f"{tree.paths(structure, 'cotangent')[i]} must be a real number or an array, not {describe(c)}"
+        )
     return sum_to(c if not isinstance(c, int) else float(c), concrete(y))
 
 
-def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:
+def _pull_back(
+    traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]
+) -> object:
     """The gradients in the structure of the inputs, fresh and of their types, from cotangents of the outputs."""
     cotangents: reverse.Cotangents = {}
     for y, c in zip(outputs, seeds, strict=True):

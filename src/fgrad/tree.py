@@ -20,7 +20,15 @@ STATIC: Final = {"fgrad.static": True}
 """Metadata that marks a field as static: ``dataclasses.field(default="tanh", metadata=tree.STATIC)``."""
 
 _NAMESPACE: Final = "fgrad"
-_leaf_types: Final[set[type]] = {float, int, bool, str, bytes, complex, object}  # a memo: types seen to be leaves
+_leaf_types: Final[set[type]] = {
+    float,
+    int,
+    bool,
+    str,
+    bytes,
+    complex,
+    object,
+}  # a memo: types seen to be leaves
 _registering: Final = Lock()
 
 
@@ -133,7 +141,11 @@ def _register(cls: type) -> bool:
     statics = tuple(field.name for field in fields if "fgrad.static" in field.metadata)
 
     def take_apart(tree: object) -> tuple[list[object], tuple[object, ...], tuple[str, ...]]:
-        return [getattr(tree, name) for name in children], tuple([getattr(tree, name) for name in statics]), children
+        return (
+            [getattr(tree, name) for name in children],
+            tuple([getattr(tree, name) for name in statics]),
+            children,
+        )
 
     def put_together(values: tuple[object, ...], leaves: Iterable[object]) -> object:
         # Past __init__: converters, validators and post-init hooks are for users' numbers and fail on nodes.

@@ -3,23 +3,23 @@
 Knows which axes are summed; nothing of indexing.
 """
 
-from fgrad.node import TABLE, X, apply, shape
 from typing import cast
 
 from fgrad.errors import MissingRowError, StructureError
+from fgrad.node import Op, X, apply, shape
 from fgrad.ops.elementwise import abs, multiply, pow, sqrt, square
 from fgrad.ops.reducing import Axis, max, min, sum
 from fgrad.ops.rows import namespace, primitive, public, stand_in
 from fgrad.ops.shaping import expand_dims, matrix_transpose, reshape, squeeze
 
 # The walk sums each cotangent over the batch axes that its operand was broadcast along.
-_matmul = primitive(
+_matmul: Op = primitive(
     "matmul",
     lambda x, y: namespace(x, y).matmul(x, y),
     lambda g, ans, x, y: matmul(g, matrix_transpose(y)),
     lambda g, ans, x, y: matmul(matrix_transpose(x), g),
 )
-_vecdot = primitive(
+_vecdot: Op = primitive(
     "vecdot",
     lambda x, y: namespace(x, y).vecdot(x, y),
     lambda g, ans, x, y: multiply(expand_dims(g, -1), y),
@@ -93,11 +93,17 @@ def norm(x: X, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> X:
 
 @stand_in("linalg.norm")
 def _numpy_norm(x: X, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> X:
-    matrix = ord is not None and (len(shape(x)) if axis is None else 1 if isinstance(axis, int) else len(axis)) > 1
+    matrix = (
+        ord is not None and (len(shape(x)) if axis is None else 1 if isinstance(axis, int) else len(axis)) > 1
+    )
     if isinstance(ord, str) and ord != "fro":
-        raise MissingRowError(f"np.linalg.norm with ord={ord!r} has no derivative in fgrad: fgrad.norm has orders of vectors")
+        raise MissingRowError(
+            f"np.linalg.norm with ord={ord!r} has no derivative in fgrad: fgrad.norm has orders of vectors"
+        )
     if matrix and ord != "fro":
-        raise MissingRowError("np.linalg.norm with a matrix norm has no derivative in fgrad: use ord='fro', or fgrad.norm")
+        raise MissingRowError(
+            "np.linalg.norm with a matrix norm has no derivative in fgrad: use ord='fro', or fgrad.norm"
+        )
     return norm(x, axis, 2 if ord is None or isinstance(ord, str) else ord, keepdims)
 
 
@@ -106,7 +112,9 @@ def _dot(a: X, b: X) -> X:
     if not shape(a) or not shape(b):
         return multiply(a, b)
     if len(shape(b)) > 2:
-        raise MissingRowError("np.dot of an array with more than two axes has no derivative in fgrad: write np.matmul")
+        raise MissingRowError(
+            "np.dot of an array with more than two axes has no derivative in fgrad: write np.matmul"
+        )
     return matmul(a, b)
 
 

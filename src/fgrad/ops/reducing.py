@@ -7,38 +7,40 @@ from collections.abc import Sequence
 from math import prod
 from typing import TypeAlias, cast
 
-from fgrad.node import FUNCTIONS, TABLE, Op, Rule, X, apply, concrete, shape
+from fgrad.node import TABLE, Op, Rule, Value, X, apply, concrete, shape
 from fgrad.ops.elementwise import divide, equal, exp, isfinite, log, multiply, sqrt, square, subtract, where
 from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
-from fgrad.ops.shaping import broadcast_to, positive_axes, reshape
+from fgrad.ops.shaping import broadcast_to, positive_axes, reshape, squeeze
 
 Axis: TypeAlias = int | Sequence[int] | None
 
 
-def _kept(g: object, x: object, axes: tuple[int, ...]) -> object:
+def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
     """Give a reduced value its axes back, with length 1."""
-    return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape(x))))  # type: ignore[type-var]  # a value
+    return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape(x))))
 
 
 def _reduction(name: str) -> Rule:
     """Compute by the array library's function of that name; one Python number is its own sum and extreme."""
 
-    def impl(x: object, axes: tuple[int, ...], keepdims: bool) -> object:
+    def impl(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
         if isinstance(x, float | int) and not shape(x):
             return x
-        return getattr(namespace(x), name)(x, axis=axes, keepdims=keepdims)
+        return cast("Value", getattr(namespace(x), name)(x, axis=axes, keepdims=keepdims))
 
     return impl
 
 
-_sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)))
+_sum = linear(
+    "sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x))
+)
 
 
-def _extreme(g: object, ans: object, x: object, axes: tuple[int, ...], keepdims: bool) -> object:
+def _extreme(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     """Split the cotangent of an extreme equally among the places that hold it."""
-    held = equal(x, _kept(ans, x, axes))  # type: ignore[call-overload]  # values
+    held = equal(x, _kept(ans, x, axes))
     mask = where(held, 1.0, 0.0)
-    return multiply(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)  # type: ignore[call-overload]  # values
+    return multiply(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)
 
 
 _max = primitive("max", _reduction("max"), _extreme)
@@ -128,11 +130,10 @@ def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     >>> logsumexp(np.array([1000.0, -np.inf])).item()
     1000.0
     """
-    peak = max(concrete(x), axis, True)  # type: ignore[type-var]  # a shift that cancels: a constant
+    peak = max(cast("X", concrete(x)), axis, True)  # a shift that cancels: a constant
     shift = where(isfinite(peak), peak, 0.0)
-    total = sum(exp(subtract(x, shift)), axis, True)
-    ans = log(total) + shift
-    return ans if keepdims or not shape(x) else reshape(ans, shape(_sum.impl(concrete(x), positive_axes(axis, len(shape(x))), False)))
+    ans = log(sum(exp(subtract(x, shift)), axis, True)) + shift
+    return ans if keepdims else squeeze(ans, positive_axes(axis, len(shape(x))))
 
 
 @public()
@@ -158,7 +159,9 @@ def log_softmax(x: X, axis: Axis = -1) -> X:
 
 
 def _index_row(name: str) -> Op:
-    row = TABLE[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
+    row = TABLE[name] = Op(
+        name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params))
+    )
     return row
 
 
@@ -199,12 +202,16 @@ def argsort(x: X, axis: int = -1) -> X:
 
 
 @stand_in("var")
-def _numpy_var(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
+def _numpy_var(
+    a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0
+) -> X:
     return var(a, axis, ddof or correction, keepdims)
 
 
 @stand_in("std")
-def _numpy_std(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
+def _numpy_std(
+    a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0
+) -> X:
     return std(a, axis, ddof or correction, keepdims)
 
 

@@ -8,7 +8,20 @@ from types import ModuleType
 from typing import Final, Protocol, TypeVar, overload
 
 from fgrad import errors
-from fgrad.node import FUNCTIONS, NUMPY, TABLE, Node, Op, Rule, X, apply_binary, apply_unary
+from fgrad.node import (
+    FUNCTIONS,
+    NUMPY,
+    TABLE,
+    Function,
+    Node,
+    Op,
+    Rule,
+    Value,
+    X,
+    apply,
+    apply_binary,
+    apply_unary,
+)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -26,11 +39,11 @@ class Binary(Protocol):
     """A function of two numbers, arrays or nodes, which broadcasts."""
 
     @overload
-    def __call__(self, x: X, y: X, /) -> X: ...
-    @overload
     def __call__(self, x: X, y: float, /) -> X: ...
     @overload
     def __call__(self, x: float, y: X, /) -> X: ...
+    @overload
+    def __call__(self, x: X, y: X, /) -> X: ...
 
 
 def namespace(*args: object) -> ModuleType:
@@ -60,19 +73,18 @@ def _find_namespace(x: object) -> ModuleType:
     return space
 
 
-def ieee(name: str, array: Rule, *args: object) -> object:
+def ieee(array: Rule, *args: object) -> Value:
     """Compute on Python numbers as NumPy would: inf and nan where `math` raises."""
     np = _numpy()
     with np.errstate(all="ignore"):
-        ans = array(np, *[np.float64(x) for x in args])
-    return ans.item()
+        return array(np, *[np.float64(x) for x in args]).item()  # type: ignore[attr-defined]  # a NumPy scalar
 
 
 def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
     """Compute natively on Python numbers, else with the array library's function of that name, or `array(xp, *args)`."""
     library: Rule = array or (lambda xp, *args: getattr(xp, name)(*args))
 
-    def impl(*args: object) -> object:
+    def impl(*args: object) -> Value:
         for x in args:
             kind = type(x)
             if kind is not float and kind is not int and kind is not bool:
@@ -80,12 +92,12 @@ def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
         try:
             return scalar(*args)
         except (ArithmeticError, ValueError):
-            return ieee(name, library, *args)
+            return ieee(library, *args)
 
     return impl
 
 
-def register(op: Op, function: Rule, numpy: str = "") -> None:
+def register(op: Op, function: Function, numpy: str = "") -> None:
     """Enter a row in the table, its public function, and the NumPy functions (names, spaced) that it stands for."""
     TABLE[op.name] = op
     FUNCTIONS[op.name] = function
@@ -120,34 +132,40 @@ def elementwise(
     if partials is None:
         return Op(name, implement(name, scalar, array), scalar)
 
-    def vjp(i: int, g: object, ans: object, args: list[object], params: object) -> object:
+    def vjp(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
         return scaled(g, partials[i], ans, args)
 
     return Op(name, implement(name, scalar, array), scalar, partials, vjp)
 
 
-def scaled(g: object, partial: float | Rule, ans: object, args: list[object]) -> object:
+def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
     """Multiply a cotangent or tangent with a local derivative; None where that is the constant 0."""
     if isinstance(partial, float):
-        return g if partial == 1.0 else FUNCTIONS["multiply"](g, partial) if partial else None
+        return g if partial == 1.0 else apply(TABLE["multiply"], (g, partial)) if partial else None
     try:
         p = partial(ans, *args)
     except ArithmeticError:  # Python's numbers raise where NumPy's give inf or nan
         np = _numpy()
         p = partial(*[np.float64(x) if isinstance(x, float | int) else x for x in (ans, *args)])
-    return FUNCTIONS["scale"](g, p)
+    return apply(TABLE["scale"], (g, p))
 
 
 def unary(
-    name: str, meaning: str, scalar: Rule, partial: float | Rule | None, *, array: Rule | None = None, numpy: str = ""
+    name: str,
+    meaning: str,
+    scalar: Rule,
+    partial: float | Rule | None,
+    *,
+    array: Rule | None = None,
+    numpy: str = "",
 ) -> Unary:
     """Make an elementwise row of one argument, with its local derivative (None: zero) on `ans, x`."""
     op = elementwise(name, scalar, None if partial is None else (partial,), array)
 
-    def function(x: X, /) -> X:
-        return apply_unary(op, x) if type(x) is Node else op.impl(x)  # type: ignore[return-value]  # like for like
+    def function(x: object, /) -> object:
+        return apply_unary(op, x) if type(x) is Node else op.impl(x)
 
-    return _finish(op, function, meaning, numpy)
+    return _finish(op, function, meaning, numpy)  # type: ignore[return-value]  # like for like
 
 
 def binary(

@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 
 import attrs
 
-from fgrad.node import TABLE, Node, Op, X, apply, concrete, shape
+from fgrad.node import TABLE, Op, Value, X, apply, shape
 from fgrad.ops.rows import namespace, public
 from fgrad.ops.shaping import reshape
 
@@ -38,7 +38,9 @@ def _take_apart(index: Index) -> tuple[tuple[object, ...], tuple[Place, ...]]:
     places: list[Place] = []
     for item in index if isinstance(index, tuple) else (index,):
         if isinstance(item, slice):
-            places.append(Span(*(None if i is None else i.__index__() for i in (item.start, item.stop, item.step))))
+            places.append(
+                Span(*(None if i is None else i.__index__() for i in (item.start, item.stop, item.step)))
+            )
         elif item is None or item is Ellipsis or (isinstance(item, int) and not isinstance(item, bool)):
             places.append(item)
         else:
@@ -50,18 +52,19 @@ def _take_apart(index: Index) -> tuple[tuple[object, ...], tuple[Place, ...]]:
 def _put_together(arrays: Sequence[object], places: tuple[Place, ...]) -> tuple[object, ...]:
     rest = iter(arrays)
     return tuple(
-        slice(p.start, p.stop, p.step) if isinstance(p, Span) else next(rest) if isinstance(p, Hole) else p for p in places
+        slice(p.start, p.stop, p.step) if isinstance(p, Span) else next(rest) if isinstance(p, Hole) else p
+        for p in places
     )
 
 
-def _getitem_impl(x: object, *rest: object) -> object:
+def _getitem_impl(x: object, *rest: object) -> Value:
     *arrays, places = rest
     if isinstance(x, float | int):
         x = namespace(x).asarray(x)
-    return x[_put_together(arrays, cast("tuple[Place, ...]", places))]  # type: ignore[index]  # an array
+    return x[_put_together(arrays, cast("tuple[Place, ...]", places))]  # type: ignore[index,no-any-return]  # an array
 
 
-def _scatter_impl(g: object, *rest: object) -> object:
+def _scatter_impl(g: object, *rest: object) -> Value:
     *arrays, lengths, places = rest
     xp = namespace(g)
     out = xp.zeros(lengths, dtype=xp.asarray(g).dtype)
@@ -70,19 +73,24 @@ def _scatter_impl(g: object, *rest: object) -> object:
         xp.add.at(out, index, g)  # an array may pick a place twice
     else:
         out[index] = g
-    return out
+    return cast("Value", out)
 
 
-_getitem = TABLE["getitem"] = Op(
+_getitem: Op = Op(
     "getitem",
     _getitem_impl,
-    vjp=lambda i, g, ans, args, params: None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params)),
+    vjp=lambda i, g, ans, args, params: (
+        None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params))
+    ),
 )
-_scatter = TABLE["scatter"] = Op(
+_scatter: Op = Op(
     "scatter",
     _scatter_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_getitem, (g, *args[1:]), params[1:]),
 )
+
+
+TABLE.update(getitem=_getitem, scatter=_scatter)
 
 
 @public()

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from math import prod
 from typing import cast
 
-from fgrad.node import FUNCTIONS, TABLE, Node, Number, Op, X, apply, concrete, shape
+from fgrad.node import FUNCTIONS, TABLE, Node, Op, Value, X, apply, concrete, shape
 from fgrad.ops.rows import linear, namespace, public, stand_in
 
 Shape = tuple[int, ...]
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 def _dtype(x: object) -> object:
     value = concrete(x)
-    return None if isinstance(value, Number) and type(value).__module__ == "builtins" else value.dtype  # type: ignore[attr-defined]  # any array library's
+    return None if type(value) in (float, int, bool) else value.dtype  # type: ignore[attr-defined]  # any array library's
 
 
 def positive_axes(axis: int | Sequence[int] | None, ndim: int) -> Shape:
@@ -29,7 +29,7 @@ def positive_axes(axis: int | Sequence[int] | None, ndim: int) -> Shape:
     return tuple(a % ndim for a in axes)
 
 
-def sum_to(c: object, x: object) -> object:
+def sum_to(c: Value, x: object) -> Value:
     """Sum a cotangent over what was broadcast, to the shape of `x`, in its dtype."""
     have, want = shape(c), shape(x)
     if have != want:
@@ -41,26 +41,32 @@ def sum_to(c: object, x: object) -> object:
     return c
 
 
-def _like(c: object, x: object) -> object:
+def _like(c: Value, x: object) -> Value:
     dtype = _dtype(x)
     if type(c) is Node:
-        return c if dtype is None or _dtype(c) == dtype else apply(_astype, (c,), (cast("Hashable", dtype),))
+        return c if dtype is None or _dtype(c) == dtype else apply(_astype, (c,), (dtype,))
     if dtype is None:
         return float(c)  # type: ignore[arg-type]  # a number, from a library's own scalar type
     return c if _dtype(c) == dtype else _astype.impl(c, dtype)
 
 
-def _astype_impl(x: object, dtype: object) -> object:
+def _astype_impl(x: object, dtype: object) -> Value:
     xp = namespace(x)
     return xp.astype(xp.asarray(x), dtype)[()]
 
 
-_astype = linear("astype", _astype_impl, lambda g, x, dtype: g)  # the walk casts every cotangent to its primal's dtype
-_reshape = linear(
-    "reshape", lambda x, shape: namespace(x).reshape(x, shape), lambda g, x, _: apply(_reshape, (g,), (shape(x),))
+_astype: Op = linear(
+    "astype", _astype_impl, lambda g, x, dtype: g
+)  # the walk casts every cotangent to its primal's dtype
+_reshape: Op = linear(
+    "reshape",
+    lambda x, shape: namespace(x).reshape(x, shape),
+    lambda g, x, _: apply(_reshape, (g,), (shape(x),)),
 )
-_broadcast_to = linear("broadcast_to", lambda x, shape: namespace(x).broadcast_to(x, shape), lambda g, x, _: sum_to(g, x))
-_permute_dims = linear(
+_broadcast_to: Op = linear(
+    "broadcast_to", lambda x, shape: namespace(x).broadcast_to(x, shape), lambda g, x, _: sum_to(g, x)
+)
+_permute_dims: Op = linear(
     "permute_dims",
     lambda x, axes: namespace(x).permute_dims(x, axes),
     lambda g, x, axes: permute_dims(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
@@ -164,15 +170,17 @@ def expand_dims(x: X, axis: int | Sequence[int] = 0) -> X:
     return reshape(x, tuple(1 if i in new else next(rest) for i in range(n)))
 
 
-def _part(i: int, g: object, ans: object, args: Sequence[object], params: tuple[int]) -> object:
+def _part(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[int]) -> Value:
     """Cut out of the cotangent of a concatenation what belongs to argument i."""
     (axis,) = params
     start = sum(shape(x)[axis] for x in args[:i])
     cut = (slice(None),) * axis + (slice(start, start + shape(args[i])[axis]),)
-    return FUNCTIONS["getitem"](g, cut)
+    return FUNCTIONS["getitem"](g, cut)  # type: ignore[return-value]  # a value
 
 
-_concat = TABLE["concat"] = Op("concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part)
+_concat = TABLE["concat"] = Op(
+    "concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part
+)
 
 
 @public(numpy="concatenate")
