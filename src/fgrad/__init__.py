@@ -1,6 +1,9 @@
 """Functional automatic differentiation in plain, typed Python: micrograd's idea made pure."""
 
-from fgrad import errors, tree
+from typing import TYPE_CHECKING
+
+from fgrad import errors, micro, optim, tree
+from fgrad.check import check_grads
 from fgrad.node import Node
 from fgrad.ops.elementwise import (
     abs,
@@ -98,3 +101,124 @@ from fgrad.ops.shaping import (
 )
 from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from fgrad import io, nn
+
+__all__ = [
+    "Node",
+    "Trace",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "argmax",
+    "argmin",
+    "argsort",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_or",
+    "bitwise_xor",
+    "broadcast_to",
+    "ceil",
+    "check_grads",
+    "clip",
+    "concat",
+    "cos",
+    "cosh",
+    "divide",
+    "equal",
+    "errors",
+    "exp",
+    "expand_dims",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "gelu",
+    "getitem",
+    "grad",
+    "greater",
+    "greater_equal",
+    "io",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_softmax",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "maximum",
+    "mean",
+    "micro",
+    "min",
+    "minimum",
+    "multiply",
+    "negative",
+    "nn",
+    "norm",
+    "not_equal",
+    "optim",
+    "outer",
+    "permute_dims",
+    "positive",
+    "pow",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "reshape",
+    "round",
+    "scale",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinc",
+    "sinh",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "subtract",
+    "sum",
+    "take",
+    "tan",
+    "tanh",
+    "trace",
+    "tree",
+    "value_and_grad",
+    "var",
+    "vecdot",
+    "vjp",
+    "where",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import the submodules that need NumPy when they are first asked for: `import fgrad` stays quick."""
+        if name in ("io", "nn"):
+            import importlib
+
+            return importlib.import_module(f"fgrad.{name}")
+        raise AttributeError(f"module 'fgrad' has no attribute {name!r}")

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from operator import attrgetter
 from typing import TypeAlias
 
+import attrs
+
 from fgrad.node import INPUT, TABLE, Node, Scope, record
 
 _by_birth = attrgetter("serial")
@@ -55,33 +57,36 @@ def owned(outputs: Sequence[object], scope: Scope) -> list[object]:
     return [twins.get(x, x) if type(x) is Node else copied(x) for x in outputs]
 
 
-Flat: TypeAlias = list[tuple[str, tuple[tuple[bool, object], ...], tuple[Hashable, ...], object]]
+@attrs.frozen
+class Link:
+    """A node, named by its place in a list."""
+
+    place: int
 
 
-def flattened(
-    inputs: Sequence[Node], outputs: Sequence[object], scope: Scope
-) -> tuple[Flat, list[tuple[bool, object]]]:
-    """Write a graph as a list of (op, parents, params, value), where a parent is (True, its place) or (False, itself)."""
+Flat: TypeAlias = list[tuple[str, tuple[object, ...], tuple[Hashable, ...], object]]
+
+
+def flattened(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> tuple[Flat, list[object]]:
+    """Write a graph as a list of (op, parents, params, value), where a parent that is a node is a `Link`."""
     nodes = [*inputs, *reversed(ancestors(outputs, scope, constants=True))]
     place = {node: i for i, node in enumerate(nodes)}
 
-    def refer(x: object) -> tuple[bool, object]:
-        return (True, place[x]) if type(x) is Node else (False, x)
+    def refer(x: object) -> object:
+        return Link(place[x]) if type(x) is Node else x
 
-    flat = [
-        (node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes
-    ]
+    flat = [(node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes]
     return flat, [refer(x) for x in outputs]
 
 
-def restored(
-    flat: Flat, outputs: Sequence[tuple[bool, object]], scope: Scope
-) -> tuple[list[Node], list[object]]:
+def restored(flat: Flat, outputs: Sequence[object], scope: Scope) -> tuple[list[Node], list[object]]:
     """Undo `flattened` in another scope: all nodes, in order, and the outputs."""
     nodes: list[Node] = []
+
+    def resolve(x: object) -> object:
+        return nodes[x.place] if type(x) is Link else x
+
     for name, parents, params, value in flat:
         op = INPUT if name == INPUT.name else TABLE[name]
-        nodes.append(
-            record(op, tuple([nodes[x] if linked else x for linked, x in parents]), params, value, scope)
-        )  # type: ignore[call-overload]  # places are ints
-    return nodes, [nodes[x] if linked else x for linked, x in outputs]  # type: ignore[call-overload]  # as above
+        nodes.append(record(op, tuple([resolve(x) for x in parents]), params, value, scope))
+    return nodes, [resolve(x) for x in outputs]

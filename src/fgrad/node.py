@@ -23,7 +23,7 @@ class Arithmetic(Protocol):
 
 X = TypeVar("X", bound=Arithmetic)
 Value: TypeAlias = float
-"""What rules compute with. To the type checkers a float; when they run a number, an array, or a node of an older scope."""
+"""What rules compute with: to type checkers a float; when they run a number, an array, or a node of an older scope."""
 Rule: TypeAlias = Callable[..., Value]
 Function: TypeAlias = Callable[..., object]
 
@@ -45,7 +45,7 @@ class Op:
     vjp: Callable[..., Value | None] | None = None
 
 
-INPUT: Final = Op("input", lambda: None)
+INPUT: Final = Op("input", impl=lambda value: value)
 TABLE: Final[dict[str, Op]] = {}
 """Every op by its name: the one registry, filled while the package is imported."""
 FUNCTIONS: Final[dict[str, Function]] = {}
@@ -178,7 +178,7 @@ class Node:
         return _compare("not_equal", self, y)
 
     def exp(self) -> "Node":
-        """e to the power of this."""
+        """E to the power of this."""
         return _call("exp", self)
 
     def log(self) -> "Node":
@@ -190,7 +190,7 @@ class Node:
         return _call("tanh", self)
 
     def relu(self) -> "Node":
-        """This where it is positive, 0 elsewhere."""
+        """The positive part: 0 elsewhere."""
         return _call("relu", self)
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Node":
@@ -254,16 +254,14 @@ class Node:
     def __index__(self) -> int:
         value = concrete(self)
         if isinstance(value, float) or "float" in str(self.dtype):
-            raise _untraceable(
-                "an integer is wanted here", "keep it a float, or compute the integer from .shape"
-            )
-        return int(value)  # type: ignore[call-overload]  # an integer of any array library
+            raise _untraceable("an integer is wanted here", "keep it a float, or compute the integer from .shape")
+        return int(cast("int", value))
 
     def __int__(self) -> int:
         value = concrete(self)
         if isinstance(value, float) or "float" in str(self.dtype):
             raise _untraceable("int() has no gradient", "write fgrad.floor(x) or fgrad.round(x)")
-        return int(value)  # type: ignore[call-overload]  # as above
+        return int(cast("int", value))
 
     def __float__(self) -> NoReturn:
         raise _untraceable(
@@ -286,9 +284,7 @@ class Node:
             "or build the array with fgrad.stack or fgrad.concat"
         )
 
-    def __array_ufunc__(
-        self, ufunc: Callable[..., object], method: str, *args: object, **kwargs: object
-    ) -> object:
+    def __array_ufunc__(self, ufunc: Callable[..., object], method: str, *args: object, **kwargs: object) -> object:
         """Route a NumPy ufunc to its row."""
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         if "out" in kwargs:
@@ -325,9 +321,7 @@ class Node:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a node is part of a graph and cannot be pickled alone: save the Trace, fgrad.trace(f)(*args)"
-        )
+        raise TypeError("a node is part of a graph and cannot be pickled alone: save the Trace, fgrad.trace(f)(*args)")
 
 
 class _Draft:
@@ -367,7 +361,7 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -
     if not scope.open:
         raise escaped(next(x for x in args if type(x) is Node and x.scope is scope), f"used in {op.name}")
     values = tuple([x.value if type(x) is Node and x.scope is scope else x for x in args])
-    return record(op, args, params, apply(op, values, params), scope)
+    return record(op, args, params, apply(op, values, params), scope)  # type: ignore[return-value]  # a value, see above
 
 
 def apply_unary(op: Op, x: Node) -> Node:
@@ -433,13 +427,11 @@ def _compare(name: str, x: Node, y: object) -> Node:
     try:
         return apply_binary(TABLE[name], x, y)
     except errors.ConversionError:
-        return NotImplemented  # no number or array: Python then says that the two differ
+        return NotImplemented  # type: ignore[no-any-return]  # no number or array: Python then says that they differ
 
 
 def _untraceable(what: str, instead: str) -> errors.ConversionError:
-    return errors.ConversionError(
-        f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}"
-    )
+    return errors.ConversionError(f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}")
 
 
 def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:

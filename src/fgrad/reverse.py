@@ -31,7 +31,7 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
                 continue
             if g == 0.0:
                 continue  # strong zero: from an exact 0 nothing flows on
-            # From here to the end, natively, what _pull says, for one or two floats: among floats every node is in scope.
+            # Natively, for one or two floats, what _pull says: among floats every node is in scope.
             try:
                 if len(parents) == 2:
                     x, y = parents
@@ -40,10 +40,10 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
                     c = d = 0.0
                     if type(x) is Node:
                         p = partials[0]
-                        c = g * (p if isinstance(p, float) else p(ans, a, b))
+                        c = g * (p(ans, a, b) if callable(p) else p)
                     if type(y) is Node:
                         p = partials[1]
-                        d = g * (p if isinstance(p, float) else p(ans, a, b))
+                        d = g * (p(ans, a, b) if callable(p) else p)
                     if c != c or d != d:
                         raise ArithmeticError
                     if type(x) is Node:
@@ -55,7 +55,7 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
                 else:
                     (x,), (p,) = parents, partials
                     if type(x) is Node:
-                        c = g * (p if isinstance(p, float) else p(ans, x.value))
+                        c = g * (p(ans, x.value) if callable(p) else p)
                         if c != c:
                             raise ArithmeticError
                         e = held(x)

@@ -14,7 +14,7 @@ from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
 from fgrad.ops.rows import namespace
 
 P = ParamSpec("P")
-I = TypeVar("I")
+Inputs = TypeVar("Inputs")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -44,7 +44,7 @@ class Trace:
 
 def _restored(
     flat: graph.Flat,
-    outputs: list[tuple[bool, object]],
+    outputs: list[object],
     names: list[str],
     in_structure: tree.Structure,
     out_structure: tree.Structure,
@@ -63,7 +63,8 @@ def trace(f: Callable[P, object]) -> Callable[P, Trace]:
     """
 
     def traced(*args: P.args, **kwargs: P.kwargs) -> Trace:
-        inputs: dict[int | str, object] = {**dict(enumerate(args)), **kwargs}
+        inputs: dict[int | str, object] = dict(enumerate(args))
+        inputs.update(kwargs)
 
         def call(inputs: dict[int | str, object]) -> object:
             return f(*[inputs[i] for i in range(len(args))], **{name: inputs[name] for name in kwargs})  # type: ignore[arg-type]  # P's
@@ -90,8 +91,8 @@ def argument_namer(f: Callable[..., object], argnums: Sequence[int] | None = Non
 
 
 def run(
-    f: Callable[[I], object],
-    inputs: I,
+    f: Callable[[Inputs], object],
+    inputs: Inputs,
     root: Callable[[object], str],
     *,
     has_aux: bool = False,
@@ -99,7 +100,7 @@ def run(
 ) -> Trace:
     """Trace `f` on a tuple or dict of pytrees, its inputs; `root` names an entry, for messages.
 
-    With `has_aux`, f returns a pair, whose second half is kept as it is but for nodes of this scope, which are unwrapped.
+    With `has_aux`, f returns a pair, whose second half is kept, with nodes of this scope unwrapped.
     With `own`, arrays among the inputs are copied. Raises `LeafError` for what cannot be differentiated.
     """
     leaves, structure = tree.flatten(inputs)
@@ -113,15 +114,13 @@ def run(
     scope = Scope(input_name)
     try:
         nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
-        result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that I has
+        result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that they have
     finally:
         scope.open = False
     aux = None
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
-            raise errors.OutputError(
-                f"with has_aux=True a function returns (result, aux), not {describe(result)}"
-            )
+            raise errors.OutputError(f"with has_aux=True a function returns (result, aux), not {describe(result)}")
         result, aux = result
         aux = tree.map(lambda x: _seen_outside(x, scope), aux)
     outputs, out_structure = tree.flatten(result)
@@ -132,7 +131,7 @@ def run(
 
 
 def _seen_outside(x: object, scope: Scope) -> object:
-    """What a result is to those who called: a node of `scope` is its value; one of an older scope stays; no other is left."""
+    """Unwrap a node of `scope`, and let one of an older scope be; any other has escaped."""
     if type(x) is not Node:
         return x
     if x.scope is scope:

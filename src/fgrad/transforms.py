@@ -11,7 +11,7 @@ from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 import attrs
 
 from fgrad import errors, graph, reverse, tree
-from fgrad.node import Arithmetic, Node, Scope, concrete, shape
+from fgrad.node import Arithmetic, Node, Scope, Value, concrete, shape
 from fgrad.ops.rows import namespace
 from fgrad.ops.shaping import sum_to
 from fgrad.trace import Trace, argument_namer, describe, run
@@ -89,9 +89,7 @@ def grad(
     f: Callable[Concatenate[T, P], tuple[R, A]], argnums: Literal[0] | None = None, *, has_aux: Literal[True]
 ) -> GradientAux[T, P, A]: ...
 @overload
-def grad(
-    f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False
-) -> KeywordGradient: ...
+def grad(f: Callable[..., R], argnums: None = None, *, has_aux: Literal[False] = False) -> KeywordGradient: ...
 @overload
 def grad(
     f: Callable[Concatenate[S, T, P], R], argnums: Literal[1], *, has_aux: Literal[False] = False
@@ -104,9 +102,7 @@ def grad(
     has_aux: Literal[False] = False,
 ) -> Callable[Concatenate[S, T, P], tuple[S, T]]: ...
 @overload
-def grad(
-    f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False
-) -> Callable[..., object]: ...
+def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]: ...
 def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
     """Make the function that gives the gradient of `f`, a function of pytrees to one real number.
 
@@ -163,7 +159,7 @@ def value_and_grad(
     f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False
 ) -> Callable[..., tuple[object, object]]: ...
 def value_and_grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
-    """Make the function that gives (value, gradient), or ((value, aux), gradient): `grad` in all its forms, and f itself.
+    """Make the function that gives (value, gradient), or ((value, aux), gradient), in all forms of `grad`.
 
     >>> value_and_grad(lambda x: x * x)(3.0)
     (9.0, 6.0)
@@ -203,14 +199,10 @@ def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> ob
 
     def pullback(cotangent: object) -> object:
         leaves = tree.matching_leaves(traced.out_structure, cotangent, "cotangent")
-        seeds = [
-            _seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))
-        ]
+        seeds = [_seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))]
         return _pull_back(traced, order, outputs, seeds)
 
-    out = tree.unflatten(
-        traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs]
-    )
+    out = tree.unflatten(traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs])
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
 
 
@@ -232,7 +224,7 @@ def _value_and_grad(
 
 @attrs.frozen
 class _Call:
-    """A call of a transform, understood: f as a function of the inputs alone, and what of their gradients is asked for."""
+    """A call, understood: f as a function of the inputs alone, and which of their gradients are asked for."""
 
     function: Callable[[Inputs], object]
     inputs: Inputs
@@ -243,14 +235,10 @@ class _Call:
 def _understand(
     f: Callable[..., object], argnums: Argnums, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> _Call:
-    if (
-        len(args) == 1
-        and not kwargs
-        and argnums is None
-        and isinstance(args[0], Mapping)
-        and _stands_for(args[0], f)
-    ):
-        args, kwargs = (), args[0]
+    if len(args) == 1 and not kwargs and argnums is None:
+        (mapping,) = args
+        if isinstance(mapping, Mapping) and _stands_for(mapping, f):
+            return _understand(f, argnums, (), mapping)
     if not args:
         if argnums is not None:
             raise errors.ArgumentError(
@@ -258,9 +246,7 @@ def _understand(
                 "with respect to all keywords as a dict, or pass the arguments by position"
             )
         if not kwargs:
-            raise errors.ArgumentError(
-                "there is nothing to differentiate: the function was called without arguments"
-            )
+            raise errors.ArgumentError("there is nothing to differentiate: the function was called without arguments")
         return _Call(lambda inputs: f(**cast("dict[str, object]", inputs)), dict(kwargs), str)
     chosen = (argnums or 0,) if not isinstance(argnums, tuple) else argnums
     places = tuple(_place(i, len(args)) for i in chosen)
@@ -314,15 +300,13 @@ def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> o
         if dtype is not None and namespace(value).isdtype(dtype, ("real floating", "integral")):
             return traced.outputs[0]
     name = getattr(f, "__name__", "the function")
-    got = (
-        describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
-    )
+    got = describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
     if inspect.unwrap(f) is not f:
         fix = f"for second derivatives write hessian(f), not {transform} of a gradient"
     elif traced.out_structure.is_leaf() and shape(traced.outputs[0]):
         fix = "write jacobian(f) or vjp(f, x), or reduce the result with .sum() or .mean()"
     elif traced.out_structure.num_leaves == 2:
-        fix = "return one number; if the second is auxiliary data, pass has_aux=True; for several results write jacobian or vjp"
+        fix = "return one number; if the second is auxiliary, pass has_aux=True; else write jacobian or vjp"
     else:
         fix = "return one number, or write jacobian or vjp"
     raise errors.OutputError(
@@ -350,18 +334,16 @@ def _seed(c: object, y: object, i: int, structure: tree.Structure) -> object:
         raise errors.LeafError(
             f"{tree.paths(structure, 'cotangent')[i]} must be a real number or an array, not {describe(c)}"
         )
-    return sum_to(c if not isinstance(c, int) else float(c), concrete(y))
+    return sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
 
 
-def _pull_back(
-    traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]
-) -> object:
+def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:
     """The gradients in the structure of the inputs, fresh and of their types, from cotangents of the outputs."""
     cotangents: reverse.Cotangents = {}
     for y, c in zip(outputs, seeds, strict=True):
         if type(y) is Node and y.scope is traced.scope:
             held = cotangents.get(y)
-            cotangents[y] = c if held is None else held + c  # type: ignore[operator]  # both are values
+            cotangents[y] = cast("Value", c) if held is None else held + cast("Value", c)
     left = reverse.sweep(order, traced.scope, cotangents)
     return tree.unflatten(traced.in_structure, [_fresh(left.get(x), x.value) for x in traced.inputs])
 

@@ -4,9 +4,9 @@ Knows how to take such a value apart and put it together again (a typed face on 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import attrs
 import optree
@@ -53,7 +53,8 @@ def flatten(tree: object) -> tuple[list[object], Structure]:
     >>> flatten({"b": 1.0, "a": (2.0, None)})[0]
     [2.0, 1.0]
     """
-    leaves, structure = optree.tree_flatten(tree, namespace=_NAMESPACE)
+    leaves: list[object]
+    leaves, structure = optree.tree_flatten(tree, namespace=_NAMESPACE)  # type: ignore[arg-type]  # its PyTree admits no object
     for leaf in leaves:
         if type(leaf) not in _leaf_types and _register(type(leaf)):
             return flatten(tree)
@@ -125,7 +126,7 @@ def _fields(cls: type) -> "Sequence[attrs.Attribute[object] | dataclasses.Field[
     if getattr(cls, "__array_ufunc__", None) is not None:
         return None  # a class that speaks NumPy's protocol is an array, whatever it is made of
     if attrs.has(cls):
-        return attrs.fields(cls)
+        return cast("tuple[attrs.Attribute[object], ...]", attrs.fields(cls))
     if dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # typeshed hides it
         return dataclasses.fields(cls)
     return None
@@ -147,14 +148,14 @@ def _register(cls: type) -> bool:
             children,
         )
 
-    def put_together(values: tuple[object, ...], leaves: Iterable[object]) -> object:
+    def put_together(values: Hashable | None, leaves: Iterable[object]) -> Collection[object]:
         # Past __init__: converters, validators and post-init hooks are for users' numbers and fail on nodes.
-        tree = object.__new__(cls)
+        tree: object = object.__new__(cls)
         for name, value in zip(children, leaves, strict=True):
             object.__setattr__(tree, name, value)
-        for name, value in zip(statics, values, strict=True):
+        for name, value in zip(statics, cast("tuple[object, ...]", values), strict=True):
             object.__setattr__(tree, name, value)
-        return tree
+        return cast("Collection[object]", tree)  # what optree calls any container
 
     with _registering:
         try:

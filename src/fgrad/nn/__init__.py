@@ -4,6 +4,7 @@ Knows layers and losses; nothing of gradients: `grad` of a loss of an MLP is an 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -66,7 +67,7 @@ class MLP:
         >>> MLP.init([64, 32, 10], activation="relu")(np.ones((5, 64))).shape
         (5, 10)
         """
-        pairs = enumerate(zip(sizes, sizes[1:], strict=False))
+        pairs = enumerate(pairwise(sizes))
         seeds = np.random.SeedSequence(seed).generate_state(max(len(sizes) - 1, 1))
         return cls(tuple(Linear.init(n, m, seed=int(seeds[i])) for i, (n, m) in pairs), activation)
 
@@ -88,9 +89,7 @@ def cross_entropy(logits: Floats, labels: Integers) -> float:
     """
     *rows, classes = shape(logits)
     if tuple(rows) != labels.shape:
-        raise errors.StructureError(
-            f"labels of shape {labels.shape} do not fit logits of shape {shape(logits)}"
-        )
+        raise errors.StructureError(f"labels of shape {labels.shape} do not fit logits of shape {shape(logits)}")
     chosen = np.arange(classes) == labels[..., None]
     return -mean(sum(where(chosen, log_softmax(logits), 0.0), -1))
 

@@ -6,7 +6,6 @@ Rules are on `ans, x, y`: the result and the arguments. Sources of the formulas:
 
 import math
 import operator
-
 import types
 from builtins import round as round_
 from typing import cast, overload
@@ -27,9 +26,9 @@ pow: Binary          = binary("pow", "x to the power y; nan for a negative x and
 remainder: Binary    = binary("remainder", "x modulo y, with the sign of y.", operator.mod,
                       (1.0, lambda ans, x, y: -floor_divide(x, y)), numpy="remainder")
 floor_divide: Binary = binary("floor_divide", "The floor of x / y; its derivative is 0.", operator.floordiv, None, numpy="floor_divide")
-negative: Unary     = unary("negative", "-x.", operator.neg, -1.0, numpy="negative")
-positive: Unary     = unary("positive", "+x.", operator.pos, 1.0, numpy="positive")
-abs: Unary          = unary("abs", "The absolute value |x|; its derivative at 0 is 0.", operator.abs, lambda ans, x: sign(x), numpy="absolute fabs")
+negative: Unary     = unary("negative", "-x.", lambda x: -x, -1.0, numpy="negative")
+positive: Unary     = unary("positive", "+x.", lambda x: +x, 1.0, numpy="positive")
+abs: Unary          = unary("abs", "The absolute value |x|; its derivative at 0 is 0.", math.fabs, lambda ans, x: sign(x), numpy="absolute fabs")
 sign: Unary         = unary("sign", "-1, 0 or 1, as x is; its derivative is 0.", lambda x: x if x != x else float((x > 0) - (x < 0)), None, numpy="sign")
 square: Unary       = unary("square", "x * x.", lambda x: x * x, lambda ans, x: 2 * x, numpy="square")
 sqrt: Unary         = unary("sqrt", "The square root; nan below 0.", math.sqrt, lambda ans, x: 0.5 / ans, numpy="sqrt")
@@ -107,7 +106,7 @@ def max_(x: float, y: float) -> float:
 
 def _sigmoid(xp: types.ModuleType, x: Value) -> Value:
     e: Value = xp.exp(-operator.abs(x))
-    return (1.0 if x >= 0 else e) / (1 + e) if xp is math else xp.where(x >= 0, 1, e) / (1 + e)  # type: ignore[no-any-return]  # as all of an array library's
+    return (1.0 if x >= 0 else e) / (1 + e) if xp is math else xp.where(x >= 0, 1, e) / (1 + e)
 
 
 def _share(x: Value, y: Value) -> Value:
@@ -153,7 +152,7 @@ def where(condition: object, x: float, y: X) -> X: ...
 @overload
 def where(condition: object, x: X, y: X) -> X: ...
 def where(condition: object, x: object, y: object) -> object:
-    """x where the condition holds, else y; the three broadcast.
+    """X where the condition holds, else y; the three broadcast.
 
     >>> where(True, 1.0, 2.0)
     1.0
@@ -177,7 +176,7 @@ def clip(x: X, min: X | float | None = None, max: X | float | None = None) -> X:
 
 @public()
 def silu(x: X) -> X:
-    """x · sigmoid(x) (Elfwing et al. 2017).
+    """X · sigmoid(x) (Elfwing et al. 2017).
 
     >>> silu(0.0)
     0.0

@@ -16,8 +16,8 @@ from fgrad.ops.shaping import expand_dims, matrix_transpose, reshape, squeeze
 _matmul: Op = primitive(
     "matmul",
     lambda x, y: namespace(x, y).matmul(x, y),
-    lambda g, ans, x, y: matmul(g, matrix_transpose(y)),
-    lambda g, ans, x, y: matmul(matrix_transpose(x), g),
+    lambda g, ans, x, y: apply(_matmul, (g, matrix_transpose(y))),
+    lambda g, ans, x, y: apply(_matmul, (matrix_transpose(x), g)),
 )
 _vecdot: Op = primitive(
     "vecdot",
@@ -93,9 +93,7 @@ def norm(x: X, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> X:
 
 @stand_in("linalg.norm")
 def _numpy_norm(x: X, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> X:
-    matrix = (
-        ord is not None and (len(shape(x)) if axis is None else 1 if isinstance(axis, int) else len(axis)) > 1
-    )
+    matrix = ord is not None and (len(shape(x)) if axis is None else 1 if isinstance(axis, int) else len(axis)) > 1
     if isinstance(ord, str) and ord != "fro":
         raise MissingRowError(
             f"np.linalg.norm with ord={ord!r} has no derivative in fgrad: fgrad.norm has orders of vectors"
@@ -112,9 +110,7 @@ def _dot(a: X, b: X) -> X:
     if not shape(a) or not shape(b):
         return multiply(a, b)
     if len(shape(b)) > 2:
-        raise MissingRowError(
-            "np.dot of an array with more than two axes has no derivative in fgrad: write np.matmul"
-        )
+        raise MissingRowError("np.dot of an array with more than two axes has no derivative in fgrad: write np.matmul")
     return matmul(a, b)
 
 

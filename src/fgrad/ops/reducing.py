@@ -3,16 +3,30 @@
 Knows which axes were reduced; nothing of how arrays are indexed or multiplied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast, overload
 
-from fgrad.node import TABLE, Op, Rule, Value, X, apply, concrete, shape
+from fgrad.node import TABLE, Arithmetic, Op, Rule, Value, X, apply, concrete, shape
 from fgrad.ops.elementwise import divide, equal, exp, isfinite, log, multiply, sqrt, square, subtract, where
 from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
 from fgrad.ops.shaping import broadcast_to, positive_axes, reshape, squeeze
 
 Axis: TypeAlias = int | Sequence[int] | None
+
+
+class Reduction(Protocol):
+    """A function that makes one number of all, or an array of those over `axis`."""
+
+    @overload
+    def __call__(self, x: Arithmetic, axis: None = None, *, keepdims: Literal[False] = False) -> float: ...
+    @overload
+    def __call__(self, x: X, axis: Axis = None, keepdims: bool = False) -> X: ...
+
+
+def reduction(numpy: str = "") -> Callable[[Callable[[X, Axis, bool], X]], Reduction]:
+    """Make a reduction public, with its type."""
+    return cast("Callable[[Callable[[X, Axis, bool], X]], Reduction]", public(numpy))
 
 
 def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
@@ -23,17 +37,15 @@ def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
 def _reduction(name: str) -> Rule:
     """Compute by the array library's function of that name; one Python number is its own sum and extreme."""
 
-    def impl(x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
-        if isinstance(x, float | int) and not shape(x):
+    def impl(x: object, axes: tuple[int, ...], keepdims: bool) -> Value:
+        if isinstance(x, float | int):
             return x
         return cast("Value", getattr(namespace(x), name)(x, axis=axes, keepdims=keepdims))
 
     return impl
 
 
-_sum = linear(
-    "sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x))
-)
+_sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)))
 
 
 def _extreme(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
@@ -55,7 +67,7 @@ def _count(x: object, axis: Axis) -> int:
     return prod(shape(x)[i] for i in positive_axes(axis, len(shape(x))))
 
 
-@public(numpy="sum add.reduce")
+@reduction("sum add.reduce")
 def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """Add up over the axes named, or over all.
 
@@ -66,7 +78,7 @@ def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return _reduce(_sum, x, axis, keepdims)
 
 
-@public(numpy="max amax maximum.reduce")
+@reduction("max amax maximum.reduce")
 def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The greatest number over the axes named, or over all; ties share the gradient equally.
 
@@ -77,7 +89,7 @@ def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return _reduce(_max, x, axis, keepdims)
 
 
-@public(numpy="min amin minimum.reduce")
+@reduction("min amin minimum.reduce")
 def min(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The least number over the axes named, or over all; ties share the gradient equally.
 
@@ -88,7 +100,7 @@ def min(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return _reduce(_min, x, axis, keepdims)
 
 
-@public(numpy="mean")
+@reduction("mean")
 def mean(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The arithmetic mean over the axes named, or over all; nan of nothing.
 
@@ -122,7 +134,7 @@ def std(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
     return sqrt(var(x, axis, correction, keepdims))
 
 
-@public()
+@reduction()
 def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """log(sum(exp(x))), without overflow; -inf where all are -inf, with derivative 0.
 
@@ -159,9 +171,7 @@ def log_softmax(x: X, axis: Axis = -1) -> X:
 
 
 def _index_row(name: str) -> Op:
-    row = TABLE[name] = Op(
-        name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params))
-    )
+    row = TABLE[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
     return row
 
 
@@ -202,16 +212,12 @@ def argsort(x: X, axis: int = -1) -> X:
 
 
 @stand_in("var")
-def _numpy_var(
-    a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0
-) -> X:
+def _numpy_var(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
     return var(a, axis, ddof or correction, keepdims)
 
 
 @stand_in("std")
-def _numpy_std(
-    a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0
-) -> X:
+def _numpy_std(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
     return std(a, axis, ddof or correction, keepdims)
 
 

@@ -5,7 +5,7 @@ Knows what each kind's derivative looks like; nothing of graphs and sweeps.
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Final, Protocol, TypeVar, overload
+from typing import Final, Protocol, TypeVar, cast, overload
 
 from fgrad import errors
 from fgrad.node import (
@@ -31,8 +31,7 @@ _namespaces: Final[dict[type, ModuleType]] = {}  # a memo: the library of each a
 class Unary(Protocol):
     """A function of one number, array or node, which gives its like."""
 
-    def __call__(self, x: X, /) -> X:
-        """Apply it."""
+    def __call__(self, x: X, /) -> X: ...  # noqa: D102  # the class says it
 
 
 class Binary(Protocol):
@@ -77,11 +76,11 @@ def ieee(array: Rule, *args: object) -> Value:
     """Compute on Python numbers as NumPy would: inf and nan where `math` raises."""
     np = _numpy()
     with np.errstate(all="ignore"):
-        return array(np, *[np.float64(x) for x in args]).item()  # type: ignore[attr-defined]  # a NumPy scalar
+        return cast("Value", np.asarray(array(np, *[np.float64(x) for x in args])).item())
 
 
 def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
-    """Compute natively on Python numbers, else with the array library's function of that name, or `array(xp, *args)`."""
+    """Compute natively on Python numbers, else by the array library's function of that name, or `array(xp, *args)`."""
     library: Rule = array or (lambda xp, *args: getattr(xp, name)(*args))
 
     def impl(*args: object) -> Value:
@@ -125,9 +124,7 @@ def stand_in(numpy: str) -> Callable[[F], F]:
     return enter
 
 
-def elementwise(
-    name: str, scalar: Rule, partials: tuple[float | Rule, ...] | None, array: Rule | None = None
-) -> Op:
+def elementwise(name: str, scalar: Rule, partials: tuple[float | Rule, ...] | None, array: Rule | None = None) -> Op:
     """Make a row whose derivative is local: one partial, a constant or a rule on `ans, *args`, for each argument."""
     if partials is None:
         return Op(name, implement(name, scalar, array), scalar)
@@ -140,13 +137,13 @@ def elementwise(
 
 def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
     """Multiply a cotangent or tangent with a local derivative; None where that is the constant 0."""
-    if isinstance(partial, float):
+    if not callable(partial):
         return g if partial == 1.0 else apply(TABLE["multiply"], (g, partial)) if partial else None
     try:
         p = partial(ans, *args)
     except ArithmeticError:  # Python's numbers raise where NumPy's give inf or nan
         np = _numpy()
-        p = partial(*[np.float64(x) if isinstance(x, float | int) else x for x in (ans, *args)])
+        p = partial(*[np.float64(x) if type(x) in (float, int) else x for x in (ans, *args)])
     return apply(TABLE["scale"], (g, p))
 
 
@@ -165,7 +162,7 @@ def unary(
     def function(x: object, /) -> object:
         return apply_unary(op, x) if type(x) is Node else op.impl(x)
 
-    return _finish(op, function, meaning, numpy)  # type: ignore[return-value]  # like for like
+    return cast("Unary", _finish(op, function, meaning, numpy))
 
 
 def binary(
@@ -183,7 +180,7 @@ def binary(
     def function(x: object, y: object, /) -> object:
         return apply_binary(op, x, y) if type(x) is Node or type(y) is Node else op.impl(x, y)
 
-    return _finish(op, function, meaning, numpy)  # type: ignore[return-value]  # like for like
+    return cast("Binary", _finish(op, function, meaning, numpy))
 
 
 def linear(name: str, impl: Rule, transpose: Rule) -> Op:

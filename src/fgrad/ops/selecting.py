@@ -4,6 +4,7 @@ Knows how an index is written down; nothing of arithmetic but that what was pick
 """
 
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import TypeAlias, cast
 
 import attrs
@@ -29,7 +30,7 @@ class Hole:
     """The place of an array in an index; the arrays themselves are parents."""
 
 
-Place: TypeAlias = int | None | Span | Hole | type(Ellipsis)  # type: ignore[valid-type]  # the ellipsis has no other name
+Place: TypeAlias = int | Span | Hole | EllipsisType | None
 
 
 def _take_apart(index: Index) -> tuple[tuple[object, ...], tuple[Place, ...]]:
@@ -38,11 +39,9 @@ def _take_apart(index: Index) -> tuple[tuple[object, ...], tuple[Place, ...]]:
     places: list[Place] = []
     for item in index if isinstance(index, tuple) else (index,):
         if isinstance(item, slice):
-            places.append(
-                Span(*(None if i is None else i.__index__() for i in (item.start, item.stop, item.step)))
-            )
+            places.append(Span(*(None if i is None else i.__index__() for i in (item.start, item.stop, item.step))))
         elif item is None or item is Ellipsis or (isinstance(item, int) and not isinstance(item, bool)):
-            places.append(item)
+            places.append(cast("Place", item))
         else:
             arrays.append(namespace(1.0).asarray(item) if isinstance(item, list | bool) else item)
             places.append(Hole())
@@ -79,9 +78,7 @@ def _scatter_impl(g: object, *rest: object) -> Value:
 _getitem: Op = Op(
     "getitem",
     _getitem_impl,
-    vjp=lambda i, g, ans, args, params: (
-        None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params))
-    ),
+    vjp=lambda i, g, ans, args, params: None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params)),
 )
 _scatter: Op = Op(
     "scatter",

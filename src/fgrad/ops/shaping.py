@@ -43,21 +43,20 @@ def sum_to(c: Value, x: object) -> Value:
 
 def _like(c: Value, x: object) -> Value:
     dtype = _dtype(x)
-    if type(c) is Node:
+    if isinstance(c, Node):
         return c if dtype is None or _dtype(c) == dtype else apply(_astype, (c,), (dtype,))
     if dtype is None:
-        return float(c)  # type: ignore[arg-type]  # a number, from a library's own scalar type
+        return float(c)
     return c if _dtype(c) == dtype else _astype.impl(c, dtype)
 
 
 def _astype_impl(x: object, dtype: object) -> Value:
     xp = namespace(x)
-    return xp.astype(xp.asarray(x), dtype)[()]
+    return cast("Value", xp.astype(xp.asarray(x), dtype)[()])
 
 
-_astype: Op = linear(
-    "astype", _astype_impl, lambda g, x, dtype: g
-)  # the walk casts every cotangent to its primal's dtype
+# The walk casts every cotangent to its primal's dtype.
+_astype: Op = linear("astype", _astype_impl, lambda g, x, dtype: g)
 _reshape: Op = linear(
     "reshape",
     lambda x, shape: namespace(x).reshape(x, shape),
@@ -69,7 +68,7 @@ _broadcast_to: Op = linear(
 _permute_dims: Op = linear(
     "permute_dims",
     lambda x, axes: namespace(x).permute_dims(x, axes),
-    lambda g, x, axes: permute_dims(g, tuple(sorted(range(len(axes)), key=axes.__getitem__))),
+    lambda g, x, axes: apply(_permute_dims, (g,), (tuple(sorted(range(len(axes)), key=axes.__getitem__)),)),
 )
 
 
