@@ -18,7 +18,7 @@ _FUNCTIONS: Final = {"tanh": tanh, "relu": relu}
 
 @attrs.frozen
 class Neuron:
-    """activation(w · x + b)."""
+    """A map from numbers to activation(w · x + b)."""
 
     w: tuple[float, ...]
     b: float
@@ -54,12 +54,10 @@ class MLP:
         """Make one of `sizes` in, between, out, an activation for all or for each; w uniform in [-1, 1], b 0."""
         uniform, kinds = Random(seed).uniform, [*activations] * (len(sizes) - 1 if len(activations) == 1 else 1)
         shapes = zip(sizes[:-1], sizes[1:], kinds, strict=True)
-        neurons = (
-            tuple(Neuron(tuple(uniform(-1, 1) for _ in range(n)), 0.0, a) for _ in range(m)) for n, m, a in shapes
-        )
-        return cls(tuple(Layer(row) for row in neurons))
+        rows = [[Neuron(tuple(uniform(-1, 1) for _ in range(n)), 0.0, a) for _ in range(m)] for n, m, a in shapes]
+        return cls(tuple(Layer(tuple(row)) for row in rows))
 
     def __call__(self, x: Sequence[float]) -> list[float]:
         for layer in self.layers:
             x = layer(x)
-        return list(x)
+        return [*x]

@@ -6,6 +6,7 @@ of pytrees, graphs or transforms.
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
+from types import MappingProxyType
 from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 
 import attrs
@@ -46,12 +47,16 @@ class Op:
 
 
 INPUT: Final = Op("input", impl=lambda value: value)
-TABLE: Final[dict[str, Op]] = {}
-"""Every op by its name: the one registry, filled while the package is imported."""
-FUNCTIONS: Final[dict[str, Function]] = {}
-"""The public function for each name, for operators and methods; filled like `TABLE`."""
-NUMPY: Final[dict[str, Function]] = {}
-"""What stands for each NumPy function when it meets a node, by that function's name; filled like `TABLE`."""
+table: Final[dict[str, Op]] = {}
+public_functions: Final[dict[str, Function]] = {}
+numpy_functions: Final[dict[str, Function]] = {}
+
+TABLE: Final = MappingProxyType(table)
+"""Every op by its name: the one registry. `ops.rows` fills it while the package is imported; then it is frozen."""
+FUNCTIONS: Final = MappingProxyType(public_functions)
+"""The public function for each name, for methods."""
+NUMPY: Final = MappingProxyType(numpy_functions)
+"""What stands for each NumPy function when it meets a node, by that function's name."""
 
 
 @attrs.define(eq=False)
@@ -82,46 +87,46 @@ class Node:
     __hash__ = object.__hash__  # nodes are keys by identity, while == is an op like <
 
     def __add__(self, y: object) -> "Node":
-        return apply_binary(TABLE["add"], self, y)
+        return apply_binary(table["add"], self, y)
 
     def __radd__(self, x: object) -> "Node":
-        return apply_binary(TABLE["add"], x, self)
+        return apply_binary(table["add"], x, self)
 
     def __sub__(self, y: object) -> "Node":
-        return apply_binary(TABLE["subtract"], self, y)
+        return apply_binary(table["subtract"], self, y)
 
     def __rsub__(self, x: object) -> "Node":
-        return apply_binary(TABLE["subtract"], x, self)
+        return apply_binary(table["subtract"], x, self)
 
     def __mul__(self, y: object) -> "Node":
-        return apply_binary(TABLE["multiply"], self, y)
+        return apply_binary(table["multiply"], self, y)
 
     def __rmul__(self, x: object) -> "Node":
-        return apply_binary(TABLE["multiply"], x, self)
+        return apply_binary(table["multiply"], x, self)
 
     def __truediv__(self, y: object) -> "Node":
-        return apply_binary(TABLE["divide"], self, y)
+        return apply_binary(table["divide"], self, y)
 
     def __rtruediv__(self, x: object) -> "Node":
-        return apply_binary(TABLE["divide"], x, self)
+        return apply_binary(table["divide"], x, self)
 
     def __floordiv__(self, y: object) -> "Node":
-        return apply_binary(TABLE["floor_divide"], self, y)
+        return apply_binary(table["floor_divide"], self, y)
 
     def __rfloordiv__(self, x: object) -> "Node":
-        return apply_binary(TABLE["floor_divide"], x, self)
+        return apply_binary(table["floor_divide"], x, self)
 
     def __mod__(self, y: object) -> "Node":
-        return apply_binary(TABLE["remainder"], self, y)
+        return apply_binary(table["remainder"], self, y)
 
     def __rmod__(self, x: object) -> "Node":
-        return apply_binary(TABLE["remainder"], x, self)
+        return apply_binary(table["remainder"], x, self)
 
     def __pow__(self, y: object) -> "Node":
-        return apply_binary(TABLE["pow"], self, y)
+        return apply_binary(table["pow"], self, y)
 
     def __rpow__(self, x: object) -> "Node":
-        return apply_binary(TABLE["pow"], x, self)
+        return apply_binary(table["pow"], x, self)
 
     def __matmul__(self, y: object) -> "Node":
         return _call("matmul", self, y)
@@ -130,46 +135,46 @@ class Node:
         return _call("matmul", x, self)
 
     def __and__(self, y: object) -> "Node":
-        return apply_binary(TABLE["bitwise_and"], self, y)
+        return apply_binary(table["bitwise_and"], self, y)
 
     __rand__ = __and__
 
     def __or__(self, y: object) -> "Node":
-        return apply_binary(TABLE["bitwise_or"], self, y)
+        return apply_binary(table["bitwise_or"], self, y)
 
     __ror__ = __or__
 
     def __xor__(self, y: object) -> "Node":
-        return apply_binary(TABLE["bitwise_xor"], self, y)
+        return apply_binary(table["bitwise_xor"], self, y)
 
     __rxor__ = __xor__
 
     def __invert__(self) -> "Node":
-        return apply_unary(TABLE["bitwise_invert"], self)
+        return apply_unary(table["bitwise_invert"], self)
 
     def __neg__(self) -> "Node":
-        return apply_unary(TABLE["negative"], self)
+        return apply_unary(table["negative"], self)
 
     def __pos__(self) -> "Node":
         return self
 
     def __abs__(self) -> "Node":
-        return apply_unary(TABLE["abs"], self)
+        return apply_unary(table["abs"], self)
 
     def __round__(self) -> "Node":
-        return apply_unary(TABLE["round"], self)
+        return apply_unary(table["round"], self)
 
     def __lt__(self, y: object) -> "Node":
-        return apply_binary(TABLE["less"], self, y)
+        return apply_binary(table["less"], self, y)
 
     def __le__(self, y: object) -> "Node":
-        return apply_binary(TABLE["less_equal"], self, y)
+        return apply_binary(table["less_equal"], self, y)
 
     def __gt__(self, y: object) -> "Node":
-        return apply_binary(TABLE["greater"], self, y)
+        return apply_binary(table["greater"], self, y)
 
     def __ge__(self, y: object) -> "Node":
-        return apply_binary(TABLE["greater_equal"], self, y)
+        return apply_binary(table["greater_equal"], self, y)
 
     def __eq__(self, y: object) -> "Node":  # type: ignore[override]  # a comparison row, as for arrays
         return _compare("equal", self, y)
@@ -402,7 +407,20 @@ def concrete(x: object) -> object:
 def shape(x: object) -> tuple[int, ...]:
     """The lengths of the axes of a number (none), array or node."""
     value = concrete(x)
-    return () if isinstance(value, float | int) else tuple(value.shape)  # type: ignore[attr-defined]  # any array library's
+    if isinstance(value, float | int):
+        return ()
+    try:
+        return tuple(value.shape)  # type: ignore[attr-defined]  # any array library's
+    except AttributeError:
+        raise no_value(value) from None
+
+
+def no_value(x: object) -> errors.ConversionError:
+    """Say that `x` is nothing to compute with."""
+    return errors.ConversionError(
+        f"{type(x).__name__} is neither a number nor an array{errors.user_line()}: write np.asarray(x) for a list of "
+        "numbers, fgrad.stack(x) for a list of traced values"
+    )
 
 
 def escaped(node: Node, how: str) -> errors.EscapedNodeError:
@@ -425,7 +443,7 @@ def _call(name: str, *args: object) -> Node:
 
 def _compare(name: str, x: Node, y: object) -> Node:
     try:
-        return apply_binary(TABLE[name], x, y)
+        return apply_binary(table[name], x, y)
     except errors.ConversionError:
         return NotImplemented  # type: ignore[no-any-return]  # no number or array: Python then says that they differ
 

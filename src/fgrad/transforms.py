@@ -102,7 +102,11 @@ def grad(
     has_aux: Literal[False] = False,
 ) -> Callable[Concatenate[S, T, P], tuple[S, T]]: ...
 @overload
-def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]: ...
+def grad(f: Callable[..., R], argnums: Argnums = None, *, has_aux: Literal[False] = False) -> Callable[..., object]: ...
+@overload
+def grad(
+    f: Callable[..., tuple[R, A]], argnums: Argnums = None, *, has_aux: Literal[True]
+) -> Callable[..., tuple[object, A]]: ...
 def grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
     """Make the function that gives the gradient of `f`, a function of pytrees to one real number.
 
@@ -156,8 +160,8 @@ def value_and_grad(
 ) -> Callable[Concatenate[S, T, P], tuple[R, tuple[S, T]]]: ...
 @overload
 def value_and_grad(
-    f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False
-) -> Callable[..., tuple[object, object]]: ...
+    f: Callable[..., V], argnums: Argnums = None, *, has_aux: bool = False
+) -> Callable[..., tuple[V, object]]: ...
 def value_and_grad(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> object:
     """Make the function that gives (value, gradient), or ((value, aux), gradient), in all forms of `grad`.
 
@@ -292,26 +296,34 @@ def _stands_for(mapping: Mapping[str, object], f: Callable[..., object]) -> bool
 
 def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> object:
     """The one output, if it is a real number; else say what to use."""
-    if traced.out_structure.is_leaf() and not shape(traced.outputs[0]):
-        value = concrete(traced.outputs[0])
-        if type(value) is float or (isinstance(value, float | int) and not isinstance(value, bool)):
-            return traced.outputs[0]
-        dtype = getattr(value, "dtype", None)
-        if dtype is not None and namespace(value).isdtype(dtype, ("real floating", "integral")):
-            return traced.outputs[0]
-    name = getattr(f, "__name__", "the function")
-    got = describe(traced.outputs[0]) if traced.out_structure.is_leaf() else f"a pytree {traced.out_structure}"
+    outputs, structure = traced.outputs, traced.out_structure
+    real = structure.is_leaf() and _is_real(outputs[0])
+    if real and not shape(outputs[0]):
+        return outputs[0]
     if inspect.unwrap(f) is not f:
         fix = f"for second derivatives write hessian(f), not {transform} of a gradient"
-    elif traced.out_structure.is_leaf() and shape(traced.outputs[0]):
+    elif real:
         fix = "write jacobian(f) or vjp(f, x), or reduce the result with .sum() or .mean()"
-    elif traced.out_structure.num_leaves == 2:
+    elif structure.num_leaves == 2:
         fix = "return one number; if the second is auxiliary, pass has_aux=True; else write jacobian or vjp"
     else:
         fix = "return one number, or write jacobian or vjp"
+    got = describe(outputs[0]) if structure.is_leaf() else f"a pytree {structure}"
+    name = getattr(f, "__name__", "the function")
     raise errors.OutputError(
         f"{transform} needs a function that returns one real number, but {name} returned {got}: {fix}"
     )
+
+
+def _is_real(y: object) -> bool:
+    """Whether y is a real number, or an array of them."""
+    value = concrete(y)
+    if isinstance(value, float | int):
+        return not isinstance(value, bool)
+    try:
+        return bool(namespace(value).isdtype(value.dtype, ("real floating", "integral")))  # type: ignore[attr-defined]  # an array
+    except errors.ConversionError:
+        return False
 
 
 def _value(y: object, scope: Scope) -> object:
@@ -326,14 +338,11 @@ def _one(value: object) -> object:
 
 def _seed(c: object, y: object, i: int, structure: tree.Structure) -> object:
     """A user's cotangent for the output y, as the walk wants it."""
+    path = tree.paths(structure, "cotangent")[i]
+    if not _is_real(c):
+        raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
     if shape(c) != shape(y):
-        path = tree.paths(structure, "cotangent")[i]
         raise errors.StructureError(f"{path} must have the shape {shape(y)} of the result, not {shape(c)}")
-    value = concrete(c)
-    if isinstance(value, bool | str | complex) or value is None:
-        raise errors.LeafError(
-            f"{tree.paths(structure, 'cotangent')[i]} must be a real number or an array, not {describe(c)}"
-        )
     return sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
 
 

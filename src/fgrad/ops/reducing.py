@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Literal, Protocol, TypeAlias, cast, overload
 
-from fgrad.node import TABLE, Arithmetic, Op, Rule, Value, X, apply, concrete, shape
+from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, concrete, shape, table
 from fgrad.ops.elementwise import divide, equal, exp, isfinite, log, multiply, sqrt, square, subtract, where
 from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
 from fgrad.ops.shaping import broadcast_to, positive_axes, reshape, squeeze
@@ -171,7 +171,7 @@ def log_softmax(x: X, axis: Axis = -1) -> X:
 
 
 def _index_row(name: str) -> Op:
-    row = TABLE[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
+    row = table[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
     return row
 
 

@@ -7,10 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final, Protocol, TypeVar, cast, overload
 
-from fgrad import errors
 from fgrad.node import (
-    FUNCTIONS,
-    NUMPY,
     TABLE,
     Function,
     Node,
@@ -21,6 +18,10 @@ from fgrad.node import (
     apply,
     apply_binary,
     apply_unary,
+    no_value,
+    numpy_functions,
+    public_functions,
+    table,
 )
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -64,10 +65,7 @@ def _find_namespace(x: object) -> ModuleType:
     try:
         space: ModuleType = x.__array_namespace__()  # type: ignore[attr-defined]  # the standard's way to ask
     except AttributeError:
-        raise errors.ConversionError(
-            f"{type(x).__name__} is neither a number nor an array{errors.user_line()}: write np.asarray(x) for a list "
-            "of numbers, fgrad.stack(x) for a list of traced values"
-        ) from None
+        raise no_value(x) from None
     _namespaces[type(x)] = space
     return space
 
@@ -98,17 +96,17 @@ def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
 
 def register(op: Op, function: Function, numpy: str = "") -> None:
     """Enter a row in the table, its public function, and the NumPy functions (names, spaced) that it stands for."""
-    TABLE[op.name] = op
-    FUNCTIONS[op.name] = function
-    NUMPY.update(dict.fromkeys(numpy.split(), function))
+    table[op.name] = op
+    public_functions[op.name] = function
+    numpy_functions.update(dict.fromkeys(numpy.split(), function))
 
 
 def public(numpy: str = "") -> Callable[[F], F]:
     """Make a composite function known by its name to methods, and by NumPy's names (spaced) to its protocol."""
 
     def enter(function: F) -> F:
-        FUNCTIONS[function.__name__] = function
-        NUMPY.update(dict.fromkeys(numpy.split(), function))
+        public_functions[function.__name__] = function
+        numpy_functions.update(dict.fromkeys(numpy.split(), function))
         return function
 
     return enter
@@ -118,7 +116,7 @@ def stand_in(numpy: str) -> Callable[[F], F]:
     """Make a function known by NumPy's names alone, where NumPy's arguments differ from ours."""
 
     def enter(function: F) -> F:
-        NUMPY.update(dict.fromkeys(numpy.split(), function))
+        numpy_functions.update(dict.fromkeys(numpy.split(), function))
         return function
 
     return enter
@@ -185,13 +183,13 @@ def binary(
 
 def linear(name: str, impl: Rule, transpose: Rule) -> Op:
     """Make a row that is linear in its one argument: `transpose(g, x, *params)` gives the cotangent back."""
-    op = TABLE[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: transpose(g, *args, *params))
+    op = table[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: transpose(g, *args, *params))
     return op
 
 
 def primitive(name: str, impl: Rule, *vjps: Rule) -> Op:
     """Make a row with a rule per argument: `vjp(g, ans, *args, *params)` gives that argument's cotangent."""
-    op = TABLE[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: vjps[i](g, ans, *args, *params))
+    op = table[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: vjps[i](g, ans, *args, *params))
     return op
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 
 import attrs
 
-from fgrad.node import TABLE, Op, Value, X, apply, shape
+from fgrad.node import Op, Value, X, apply, shape, table
 from fgrad.ops.rows import namespace, public
 from fgrad.ops.shaping import reshape
 
@@ -87,7 +87,7 @@ _scatter: Op = Op(
 )
 
 
-TABLE.update(getitem=_getitem, scatter=_scatter)
+table.update(getitem=_getitem, scatter=_scatter)
 
 
 @public()

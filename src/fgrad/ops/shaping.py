@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from math import prod
 from typing import cast
 
-from fgrad.node import FUNCTIONS, TABLE, Node, Op, Value, X, apply, concrete, shape
+from fgrad.node import FUNCTIONS, Node, Op, Value, X, apply, concrete, shape, table
 from fgrad.ops.rows import linear, namespace, public, stand_in
 
 Shape = tuple[int, ...]
@@ -177,7 +177,7 @@ def _part(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[int
     return FUNCTIONS["getitem"](g, cut)  # type: ignore[return-value]  # a value
 
 
-_concat = TABLE["concat"] = Op(
+_concat = table["concat"] = Op(
     "concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part
 )
 

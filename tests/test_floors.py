@@ -1,0 +1,88 @@
+"""The structure of the package, as laws."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fgrad
+
+ROOT = Path(fgrad.__file__).parent
+FLOORS = [
+    ["errors"],
+    ["tree"],
+    ["node"],
+    ["ops.rows"],
+    ["ops.elementwise"],
+    ["ops.shaping"],
+    ["ops.reducing"],
+    ["ops.selecting"],
+    ["ops.linalg"],
+    ["ops"],
+    ["graph"],
+    ["reverse", "forward", "batch"],
+    ["trace"],
+    ["transforms"],
+    ["control"],
+    ["micro", "nn", "random", "optim", "io"],
+    ["train"],
+    ["show", "show.plot", "show.draw", "show.explain", "show.stepper"],
+    ["check"],
+    ["scale"],
+    ["table"],
+    ["cli"],
+    ["__init__"],
+    ["__main__"],
+]
+HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor}
+BOOK = ["errors", "tree", "node", "graph", "reverse", "trace", "transforms"]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports anywhere, but for what only type checkers see."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fgrad":
+            base = node.module.removeprefix("fgrad").removeprefix(".")
+            for alias in node.names:
+                name = f"{base}.{alias.name}".removeprefix(".")
+                found.add(name if name in MODULES else base or "__init__")
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name: str) -> None:
+    """A file imports only from floors above it in the reading order, and every file has its floor."""
+    assert name in HEIGHT, f"give {name} a floor"
+    for imported in imports(MODULES[name]) - {name}:
+        if name == "__init__" or (name == "nn" and imported.startswith("nn.")):
+            continue
+        assert HEIGHT[imported] < HEIGHT[name], f"{name} imports {imported}, which is not above it"
+
+
+def test_the_walks_do_not_know_what_they_need_not() -> None:
+    """No walk imports another, functions or pytrees; node knows no pytrees, graphs or transforms."""
+    for walk in {"reverse", "forward", "batch"} & MODULES.keys():
+        assert not imports(MODULES[walk]) & {"reverse", "forward", "batch", "tree", "trace", "transforms"}
+    assert imports(MODULES["node"]) == {"errors"}
+    assert imports(MODULES["tree"]) == {"errors"}
+    assert not imports(MODULES["errors"])
+
+
+def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """The core is a book: its files together have few lines. All counts are printed."""
+    counts = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    with capsys.disabled():
+        print()
+        for name, count in sorted(counts.items(), key=lambda item: (HEIGHT.get(item[0], 99), item[0])):
+            print(f"{count:6} {name}{'  (book)' if name in BOOK else ''}")
+        print(f"{sum(counts[name] for name in BOOK):6} the book, errors to transforms")
+    assert sum(counts[name] for name in BOOK) < 1500
