@@ -365,8 +365,13 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -
         return op.impl(*args, *params)
     if not scope.open:
         raise escaped(next(x for x in args if type(x) is Node and x.scope is scope), f"used in {op.name}")
-    values = tuple([x.value if type(x) is Node and x.scope is scope else x for x in args])
-    return record(op, args, params, apply(op, values, params), scope)  # type: ignore[return-value]  # a value, see above
+    values, nested = [], False
+    for x in args:
+        value = x.value if type(x) is Node and x.scope is scope else x
+        nested = nested or type(value) is Node
+        values.append(value)
+    ans = apply(op, tuple(values), params) if nested else op.impl(*values, *params)
+    return record(op, args, params, ans, scope)  # type: ignore[return-value]  # a value, see above
 
 
 def apply_unary(op: Op, x: Node) -> Node:
@@ -406,8 +411,8 @@ def concrete(x: object) -> object:
 
 def shape(x: object) -> tuple[int, ...]:
     """The lengths of the axes of a number (none), array or node."""
-    value = concrete(x)
-    if isinstance(value, float | int):
+    value = x if type(x) is not Node else concrete(x)
+    if isinstance(value, (float, int)):
         return ()
     try:
         return tuple(value.shape)  # type: ignore[attr-defined]  # any array library's

@@ -5,7 +5,7 @@ Knows functions, pytrees and scopes, and what may go in and come out; nothing of
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import attrs
 
@@ -15,6 +15,8 @@ from fgrad.ops.rows import namespace
 
 P = ParamSpec("P")
 Inputs = TypeVar("Inputs")
+
+_dtype_kinds: Final[dict[object, str]] = {}  # a memo: asking an array library takes microseconds
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -156,9 +158,12 @@ def _value(leaf: object, i: int, input_name: Callable[[int], str]) -> object:
         dtype = leaf.dtype  # type: ignore[attr-defined]  # an array has it
     except (errors.ConversionError, AttributeError):
         raise _bad_leaf(leaf, input_name(i)) from None
-    if xp.isdtype(dtype, "real floating"):
+    kind = _dtype_kinds.get(dtype)
+    if kind is None:
+        kind = _dtype_kinds[dtype] = next((k for k in ("real floating", "integral") if xp.isdtype(dtype, k)), "other")
+    if kind == "real floating":
         return leaf
-    if xp.isdtype(dtype, "integral"):
+    if kind == "integral":
         return xp.astype(xp.asarray(leaf), xp.float64)[()]
     raise _bad_leaf(leaf, input_name(i))
 

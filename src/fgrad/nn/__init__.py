@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from fgrad import errors, tree
 from fgrad.node import shape
-from fgrad.ops.elementwise import gelu, relu, sigmoid, silu, softplus, square, tanh, where
+from fgrad.ops.elementwise import gelu, relu, sigmoid, silu, softplus, square, tanh
 from fgrad.ops.linalg import matmul
-from fgrad.ops.reducing import log_softmax, mean, sum
+from fgrad.ops.reducing import logsumexp, mean
+from fgrad.ops.selecting import getitem
+from fgrad.ops.shaping import reshape
 
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
@@ -90,8 +92,8 @@ def cross_entropy(logits: Floats, labels: Integers) -> float:
     *rows, classes = shape(logits)
     if tuple(rows) != labels.shape:
         raise errors.StructureError(f"labels of shape {labels.shape} do not fit logits of shape {shape(logits)}")
-    chosen = np.arange(classes) == labels[..., None]
-    return -mean(sum(where(chosen, log_softmax(logits), 0.0), -1))
+    flat = reshape(logits, (-1, classes))
+    return mean(logsumexp(flat, 1) - getitem(flat, (np.arange(labels.size), labels.ravel())))
 
 
 def mse(predicted: Floats, target: Floats) -> float:

@@ -11,7 +11,7 @@ from builtins import round as round_
 from typing import cast, overload
 
 from fgrad.node import Op, Value, X, apply
-from fgrad.ops.rows import Binary, Unary, binary, elementwise, public, register, unary
+from fgrad.ops.rows import Binary, Unary, binary, implement, primitive, public, register, unary
 
 # fmt: off
 # --- arithmetic ------------------------------------------------------------------------------------------------------
@@ -134,14 +134,12 @@ scale: Binary = binary(
     array=_scale_array,
 )
 
-_where: Op = elementwise(
+_where: Op = primitive(
     "where",
-    lambda condition, x, y: x if condition else y,
-    (
-        0.0,
-        lambda ans, condition, x, y: apply(_where, (condition, 1.0, 0.0)),
-        lambda ans, condition, x, y: apply(_where, (condition, 0.0, 1.0)),
-    ),
+    implement("where", lambda condition, x, y: x if condition else y),
+    None,
+    lambda g, ans, condition, x, y: apply(_where, (condition, g, 0.0)),
+    lambda g, ans, condition, x, y: apply(_where, (condition, 0.0, g)),
 )
 
 

@@ -16,8 +16,8 @@ from fgrad.ops.shaping import expand_dims, matrix_transpose, reshape, squeeze
 _matmul: Op = primitive(
     "matmul",
     lambda x, y: namespace(x, y).matmul(x, y),
-    lambda g, ans, x, y: apply(_matmul, (g, matrix_transpose(y))),
-    lambda g, ans, x, y: apply(_matmul, (matrix_transpose(x), g)),
+    lambda g, ans, x, y: g @ matrix_transpose(y),
+    lambda g, ans, x, y: matrix_transpose(x) @ g,
 )
 _vecdot: Op = primitive(
     "vecdot",

@@ -4,13 +4,13 @@ Knows which axes were reduced; nothing of how arrays are indexed or multiplied.
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Literal, Protocol, TypeAlias, cast, overload
 
-from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, concrete, shape, table
-from fgrad.ops.elementwise import divide, equal, exp, isfinite, log, multiply, sqrt, square, subtract, where
+from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, shape, table
+from fgrad.ops.elementwise import divide, equal, exp, multiply, sqrt, square, subtract, where
 from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
-from fgrad.ops.shaping import broadcast_to, positive_axes, reshape, squeeze
+from fgrad.ops.shaping import broadcast_to, positive_axes, reshape
 
 Axis: TypeAlias = int | Sequence[int] | None
 
@@ -134,6 +134,24 @@ def std(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
     return sqrt(var(x, axis, correction, keepdims))
 
 
+def _logsumexp_impl(x: object, axes: tuple[int, ...], keepdims: bool) -> Value:
+    xp = namespace(x)
+    peak = xp.max(x, axis=axes, keepdims=True)
+    finite = xp.isfinite(peak)
+    total = xp.sum(xp.exp(x - xp.where(finite, peak, 0.0)), axis=axes, keepdims=True)
+    ans = xp.log(xp.where(finite, total, 1.0)) + peak
+    return cast("Value", ans if keepdims else xp.squeeze(ans, axis=axes))
+
+
+def _softmax_times(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+    peak = _kept(ans, x, axes)
+    shift = where(equal(peak, -inf), 0.0, peak)  # where all are -inf, so is their sum, and the derivative is 0
+    return _kept(g, x, axes) * exp(x - shift)
+
+
+_logsumexp = primitive("logsumexp", _logsumexp_impl, _softmax_times)
+
+
 @reduction()
 def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """log(sum(exp(x))), without overflow; -inf where all are -inf, with derivative 0.
@@ -142,10 +160,7 @@ def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     >>> logsumexp(np.array([1000.0, -np.inf])).item()
     1000.0
     """
-    peak = max(cast("X", concrete(x)), axis, True)  # a shift that cancels: a constant
-    shift = where(isfinite(peak), peak, 0.0)
-    ans = log(sum(exp(subtract(x, shift)), axis, True)) + shift
-    return ans if keepdims else squeeze(ans, positive_axes(axis, len(shape(x))))
+    return _reduce(_logsumexp, x, axis, keepdims)
 
 
 @public()
@@ -219,8 +234,3 @@ def _numpy_var(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = F
 @stand_in("std")
 def _numpy_std(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
     return std(a, axis, ddof or correction, keepdims)
-
-
-@stand_in("logaddexp.reduce")
-def _numpy_logsumexp(a: X, axis: Axis = 0, keepdims: bool = False) -> X:
-    return logsumexp(a, axis, keepdims)

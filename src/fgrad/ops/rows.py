@@ -3,12 +3,12 @@
 Knows what each kind's derivative looks like; nothing of graphs and sweeps.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Hashable
 from types import ModuleType
 from typing import Final, Protocol, TypeVar, cast, overload
 
 from fgrad.node import (
-    TABLE,
     Function,
     Node,
     Op,
@@ -70,26 +70,32 @@ def _find_namespace(x: object) -> ModuleType:
     return space
 
 
-def ieee(array: Rule, *args: object) -> Value:
+def ieee(function: Rule, *args: object) -> Value:
     """Compute on Python numbers as NumPy would: inf and nan where `math` raises."""
     np = _numpy()
     with np.errstate(all="ignore"):
-        return cast("Value", np.asarray(array(np, *[np.float64(x) for x in args])).item())
+        return cast("Value", np.asarray(function(*[np.float64(x) for x in args])).item())
 
 
 def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
     """Compute natively on Python numbers, else by the array library's function of that name, or `array(xp, *args)`."""
-    library: Rule = array or (lambda xp, *args: getattr(xp, name)(*args))
+    memo: dict[type, Rule] = {}  # what computes on each array type seen
+
+    def library(xp: ModuleType) -> Rule:
+        return cast("Rule", getattr(xp, name)) if array is None else functools.partial(array, xp)
 
     def impl(*args: object) -> Value:
         for x in args:
             kind = type(x)
             if kind is not float and kind is not int and kind is not bool:
-                return library(namespace(*args), *args)
+                function = memo.get(kind)
+                if function is None:
+                    function = memo[kind] = library(namespace(x))
+                return function(*args)
         try:
             return scalar(*args)
         except (ArithmeticError, ValueError):
-            return ieee(library, *args)
+            return ieee(library(_numpy()), *args)
 
     return impl
 
@@ -136,13 +142,14 @@ def elementwise(name: str, scalar: Rule, partials: tuple[float | Rule, ...] | No
 def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
     """Multiply a cotangent or tangent with a local derivative; None where that is the constant 0."""
     if not callable(partial):
-        return g if partial == 1.0 else apply(TABLE["multiply"], (g, partial)) if partial else None
+        return g if partial == 1.0 else g * partial if partial else None
     try:
         p = partial(ans, *args)
     except ArithmeticError:  # Python's numbers raise where NumPy's give inf or nan
         np = _numpy()
         p = partial(*[np.float64(x) if type(x) in (float, int) else x for x in (ans, *args)])
-    return apply(TABLE["scale"], (g, p))
+    scale = table["scale"]
+    return apply(scale, (g, p)) if isinstance(g, Node) or isinstance(p, Node) else scale.impl(g, p)
 
 
 def unary(
@@ -187,9 +194,14 @@ def linear(name: str, impl: Rule, transpose: Rule) -> Op:
     return op
 
 
-def primitive(name: str, impl: Rule, *vjps: Rule) -> Op:
-    """Make a row with a rule per argument: `vjp(g, ans, *args, *params)` gives that argument's cotangent."""
-    op = table[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: vjps[i](g, ans, *args, *params))
+def primitive(name: str, impl: Rule, *vjps: Rule | None) -> Op:
+    """Make a row with a rule per argument: `vjp(g, ans, *args, *params)` gives its cotangent; None: that is zero."""
+
+    def vjp(i: int, g: Value, ans: Value, args: list[Value], params: tuple[Hashable, ...]) -> Value | None:
+        rule = vjps[i]
+        return None if rule is None else rule(g, ans, *args, *params)
+
+    op = table[name] = Op(name, impl, vjp=vjp)
     return op
 
 

@@ -43,9 +43,15 @@ def _take_apart(index: Index) -> tuple[tuple[object, ...], tuple[Place, ...]]:
         elif item is None or item is Ellipsis or (isinstance(item, int) and not isinstance(item, bool)):
             places.append(cast("Place", item))
         else:
-            arrays.append(namespace(1.0).asarray(item) if isinstance(item, list | bool) else item)
+            arrays.append(_index_array(item) if isinstance(item, list | bool) else item)
             places.append(Hole())
     return tuple(arrays), tuple(places)
+
+
+def _index_array(item: object) -> object:
+    xp = namespace(1.0)  # NumPy
+    array = xp.asarray(item)
+    return array if array.size else array.astype(xp.intp)
 
 
 def _put_together(arrays: Sequence[object], places: tuple[Place, ...]) -> tuple[object, ...]:

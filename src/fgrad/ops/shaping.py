@@ -14,8 +14,10 @@ Shape = tuple[int, ...]
 
 
 def _dtype(x: object) -> object:
-    value = concrete(x)
-    return None if type(value) in (float, int, bool) else value.dtype  # type: ignore[attr-defined]  # any array library's
+    kind = type(x)
+    if kind is float or kind is int or kind is bool:
+        return None
+    return _dtype(x.value) if kind is Node else x.dtype  # type: ignore[attr-defined]  # a node, or any library's array
 
 
 def positive_axes(axis: int | Sequence[int] | None, ndim: int) -> Shape:
@@ -34,20 +36,23 @@ def sum_to(c: Value, x: object) -> Value:
     have, want = shape(c), shape(x)
     if have != want:
         extra = len(have) - len(want)
-        axes = tuple(i for i, n in enumerate(have) if i < extra or (want[i - extra] == 1 and n != 1))
-        c = apply(_reshape, (FUNCTIONS["sum"](c, axes),), (want,))
-    if type(c) is not type(x) or _dtype(c) != _dtype(x):
-        c = _like(c, x)
-    return c
-
-
-def _like(c: Value, x: object) -> Value:
+        axes = tuple([i for i, n in enumerate(have) if i < extra or (want[i - extra] == 1 and n != 1)])
+        c = apply(table["sum"], (c,), (axes, False))
+        if len(axes) != extra:
+            c = apply(_reshape, (c,), (want,))
     dtype = _dtype(x)
+    if _dtype(c) == dtype:
+        return c
     if isinstance(c, Node):
-        return c if dtype is None or _dtype(c) == dtype else apply(_astype, (c,), (dtype,))
-    if dtype is None:
-        return float(c)
-    return c if _dtype(c) == dtype else _astype.impl(c, dtype)
+        return c if dtype is None else apply(_astype, (c,), (dtype,))
+    return float(c) if dtype is None else _astype.impl(c, dtype)
+
+
+def _broadcast_impl(x: object, shape: Shape) -> Value:
+    xp = namespace(x)
+    out = xp.empty(shape, dtype=xp.asarray(x).dtype)  # several times sooner than a view by broadcast_to
+    out[...] = x
+    return cast("Value", out)
 
 
 def _astype_impl(x: object, dtype: object) -> Value:
@@ -62,14 +67,13 @@ _reshape: Op = linear(
     lambda x, shape: namespace(x).reshape(x, shape),
     lambda g, x, _: apply(_reshape, (g,), (shape(x),)),
 )
-_broadcast_to: Op = linear(
-    "broadcast_to", lambda x, shape: namespace(x).broadcast_to(x, shape), lambda g, x, _: sum_to(g, x)
-)
+_broadcast_to: Op = linear("broadcast_to", _broadcast_impl, lambda g, x, _: sum_to(g, x))
 _permute_dims: Op = linear(
     "permute_dims",
     lambda x, axes: namespace(x).permute_dims(x, axes),
     lambda g, x, axes: apply(_permute_dims, (g,), (tuple(sorted(range(len(axes)), key=axes.__getitem__)),)),
 )
+_matrix_transpose: Op = linear("matrix_transpose", lambda x: x.mT, lambda g, x: apply(_matrix_transpose, (g,)))
 
 
 @public()
@@ -135,10 +139,9 @@ def matrix_transpose(x: X) -> X:
     >>> matrix_transpose(np.ones((5, 2, 3))).shape
     (5, 3, 2)
     """
-    n = len(shape(x))
-    if n < 2:
+    if len(shape(x)) < 2:
         raise ValueError(f"matrix_transpose needs at least two axes, not the shape {shape(x)}")
-    return permute_dims(x, (*range(n - 2), n - 1, n - 2))
+    return cast("X", apply(_matrix_transpose, (x,)))
 
 
 @public(numpy="squeeze")
