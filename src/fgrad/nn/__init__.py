@@ -37,8 +37,8 @@ _ACTIVATIONS: Final[dict[Activation, Callable[[Floats], Floats]]] = {
 class Linear:
     """x @ w + b."""
 
-    w: Floats
-    b: Floats
+    w: Floats = attrs.field(eq=attrs.cmp_using(eq=np.array_equal))
+    b: Floats = attrs.field(eq=attrs.cmp_using(eq=np.array_equal))
 
     @classmethod
     def init(cls, n: int, m: int, *, seed: int = 0) -> "Linear":
