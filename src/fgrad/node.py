@@ -4,6 +4,7 @@ Knows how to record; nothing of any op's meaning (operators, methods and NumPy's
 of pytrees, graphs or transforms.
 """
 
+import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
@@ -122,6 +123,12 @@ class Node:
     def __rmod__(self, x: object) -> "Node":
         return apply_binary(table["remainder"], x, self)
 
+    def __divmod__(self, y: object) -> "tuple[Node, Node]":
+        return self // y, self % y
+
+    def __rdivmod__(self, x: object) -> "tuple[Node, Node]":
+        return x // self, x % self
+
     def __pow__(self, y: object) -> "Node":
         return apply_binary(table["pow"], self, y)
 
@@ -161,7 +168,9 @@ class Node:
     def __abs__(self) -> "Node":
         return apply_unary(table["abs"], self)
 
-    def __round__(self) -> "Node":
+    def __round__(self, digits: int | None = None) -> "Node":
+        if digits is not None:
+            raise _untraceable("round(x, digits) has no row", "write fgrad.round(x * 10**digits) / 10**digits")
         return apply_unary(table["round"], self)
 
     def __lt__(self, y: object) -> "Node":
@@ -238,7 +247,7 @@ class Node:
     def dtype(self) -> object:
         """The dtype of an array; `float` for a Python number."""
         value = concrete(self)
-        return float if isinstance(value, float | int) else value.dtype  # type: ignore[attr-defined]  # any array library's
+        return float if type(value) in (float, int, bool) else value.dtype  # type: ignore[attr-defined]  # any array library's
 
     def __getitem__(self, index: object) -> "Node":
         return _call("getitem", self, index)
@@ -271,8 +280,10 @@ class Node:
     def __float__(self) -> NoReturn:
         raise _untraceable(
             "float() and the functions of `math` would lose the gradient",
-            "write fgrad.tanh(x) or np.tanh(x) for math.tanh(x), and x for float(x)",
+            "write fgrad.tanh(x) or np.tanh(x) for math.tanh(x), x for float(x), fgrad.stack([x, y]) to build an array",
         )
+
+    __trunc__ = __float__
 
     def __complex__(self) -> NoReturn:
         raise _untraceable("complex numbers are not differentiated", "keep real and imaginary parts apart")
@@ -458,16 +469,26 @@ def _untraceable(what: str, instead: str) -> errors.ConversionError:
 
 
 def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
-    import inspect  # only on this path: importing fgrad stays quick
-
-    stand_in = NUMPY.get(name)
+    stand_in = numpy_functions.get(name)
     if stand_in is None:
         raise _missing_row(f"np.{name}")
-    if kwargs:
-        unknown = kwargs.keys() - inspect.signature(stand_in).parameters.keys()
-        if unknown:
-            raise _missing_row(f"np.{name} with {', '.join(sorted(unknown))}=")
+    needed, most, names = _signature(stand_in)
+    if not kwargs.keys() <= names:
+        raise _missing_row(f"np.{name} with {', '.join(sorted(kwargs.keys() - names))}=")
+    if not needed <= len(args) + len(kwargs) or len(args) > most:
+        raise _missing_row(f"np.{name} with {len(args) + len(kwargs)} arguments")
     return stand_in(*args, **kwargs)
+
+
+@functools.cache
+def _signature(function: Function) -> tuple[int, int, frozenset[str]]:
+    """How many arguments a function needs, how many it takes by place, and which by name."""
+    import inspect  # lazily: importing fgrad stays quick
+
+    parameters = inspect.signature(function).parameters.values()
+    needed = sum(p.default is p.empty for p in parameters)
+    by_place = sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+    return needed, by_place, frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
 
 
 def _missing_row(function: str) -> errors.MissingRowError:

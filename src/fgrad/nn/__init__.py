@@ -15,7 +15,7 @@ from fgrad import errors, tree
 from fgrad.node import shape
 from fgrad.ops.elementwise import gelu, relu, sigmoid, silu, softplus, square, tanh
 from fgrad.ops.linalg import matmul
-from fgrad.ops.reducing import logsumexp, mean
+from fgrad.ops.reducing import log_softmax, mean
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import reshape
 
@@ -93,7 +93,7 @@ def cross_entropy(logits: Floats, labels: Integers) -> float:
     if tuple(rows) != labels.shape:
         raise errors.StructureError(f"labels of shape {labels.shape} do not fit logits of shape {shape(logits)}")
     flat = reshape(logits, (-1, classes))
-    return mean(logsumexp(flat, 1) - getitem(flat, (np.arange(labels.size), labels.ravel())))
+    return -mean(getitem(log_softmax(flat), (np.arange(labels.size), labels.ravel())))
 
 
 def mse(predicted: Floats, target: Floats) -> float:

@@ -11,7 +11,7 @@ from builtins import round as round_
 from typing import cast, overload
 
 from fgrad.node import Op, Value, X, apply
-from fgrad.ops.rows import Binary, Unary, binary, implement, primitive, public, register, unary
+from fgrad.ops.rows import Binary, Unary, binary, implement, primitive, public, register, stand_in, unary
 
 # fmt: off
 # --- arithmetic ------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ log2: Unary      = unary("log2", "The logarithm to base 2.", math.log2, lambda a
 log10: Unary     = unary("log10", "The logarithm to base 10.", math.log10, lambda ans, x: (1 / math.log(10)) / x, numpy="log10")
 log1p: Unary     = unary("log1p", "log(1 + x), exact near 0.", math.log1p, lambda ans, x: 1 / (1 + x), numpy="log1p")
 logaddexp: Binary = binary("logaddexp", "log(exp(x) + exp(y)), without overflow.",
-                   lambda x, y: max_(x, y) + math.log1p(math.exp(-operator.abs(x - y))),
+                   lambda x, y: x + math.log(2) if x == y else max_(x, y) + math.log1p(math.exp(-operator.abs(x - y))),
                    (lambda ans, x, y: sigmoid(x - y), lambda ans, x, y: sigmoid(y - x)), numpy="logaddexp")
 
 # --- trigonometry ----------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def where(condition: object, x: object, y: object) -> object:
 register(_where, where, numpy="where")
 
 
-@public(numpy="clip")
+@public()
 def clip(x: X, min: X | float | None = None, max: X | float | None = None) -> X:
     """x, but not below `min` nor above `max`; where x meets a bound they share the gradient equally.
 
@@ -170,6 +170,18 @@ def clip(x: X, min: X | float | None = None, max: X | float | None = None) -> X:
     """
     above = x if min is None else maximum(x, cast("X", min))
     return above if max is None else minimum(above, cast("X", max))
+
+
+@stand_in("clip")
+def _numpy_clip(
+    a: X,
+    a_min: X | float | None = None,
+    a_max: X | float | None = None,
+    *,
+    min: X | float | None = None,
+    max: X | float | None = None,
+) -> X:
+    return clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
 @public()

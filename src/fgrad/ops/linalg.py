@@ -10,7 +10,7 @@ from fgrad.node import Op, X, apply, shape
 from fgrad.ops.elementwise import abs, multiply, pow, sqrt, square
 from fgrad.ops.reducing import Axis, max, min, sum
 from fgrad.ops.rows import namespace, primitive, public, stand_in
-from fgrad.ops.shaping import expand_dims, matrix_transpose, reshape, squeeze
+from fgrad.ops.shaping import expand_dims, matrix_transpose, move_axes, reshape, squeeze
 
 # The walk sums each cotangent over the batch axes that its operand was broadcast along.
 _matmul: Op = primitive(
@@ -55,9 +55,9 @@ def vecdot(x: X, y: X, axis: int = -1) -> X:
     >>> vecdot(np.array([1.0, 2.0]), np.array([3.0, 4.0])).item()
     11.0
     """
-    if axis == -1:
-        return cast("X", apply(_vecdot, (x, y)))
-    return sum(multiply(x, y), axis)
+    if axis != -1:
+        x, y = move_axes(x, axis, -1), move_axes(y, axis, -1)
+    return cast("X", apply(_vecdot, (x, y)))
 
 
 @public(numpy="outer")
@@ -88,6 +88,8 @@ def norm(x: X, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> X:
         return max(abs(x), axis, keepdims)
     if ord == -float("inf"):
         return min(abs(x), axis, keepdims)
+    if ord == 0:
+        raise ValueError("norm has no order 0: to count what is not 0, write fgrad.sum(fgrad.not_equal(x, 0))")
     return pow(sum(pow(abs(x), ord), axis, keepdims), 1 / ord)
 
 
@@ -110,7 +112,7 @@ def _dot(a: X, b: X) -> X:
     if not shape(a) or not shape(b):
         return multiply(a, b)
     if len(shape(b)) > 2:
-        raise MissingRowError("np.dot of an array with more than two axes has no derivative in fgrad: write np.matmul")
+        raise MissingRowError("np.dot with more than two axes has no derivative in fgrad: write fgrad.matmul")
     return matmul(a, b)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from math import inf, prod
 from typing import Literal, Protocol, TypeAlias, cast, overload
 
-from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, shape, table
-from fgrad.ops.elementwise import divide, equal, exp, multiply, sqrt, square, subtract, where
-from fgrad.ops.rows import linear, namespace, primitive, public, stand_in
+from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, shape
+from fgrad.ops.elementwise import divide, equal, exp, scale, sqrt, square, where
+from fgrad.ops.rows import constant, linear, namespace, primitive, public, stand_in
 from fgrad.ops.shaping import broadcast_to, positive_axes, reshape
 
 Axis: TypeAlias = int | Sequence[int] | None
@@ -24,9 +24,21 @@ class Reduction(Protocol):
     def __call__(self, x: X, axis: Axis = None, keepdims: bool = False) -> X: ...
 
 
-def reduction(numpy: str = "") -> Callable[[Callable[[X, Axis, bool], X]], Reduction]:
-    """Make a reduction public, with its type."""
-    return cast("Callable[[Callable[[X, Axis, bool], X]], Reduction]", public(numpy))
+def reduction(numpy: str = "", ufunc: str = "") -> Callable[[Callable[[X, Axis, bool], X]], Reduction]:
+    """Make a reduction public, with its type, and known to NumPy by names of its functions and of a ufunc's reduce."""
+
+    def enter(function: Callable[[X, Axis, bool], X]) -> Reduction:
+        def reduce_all(a: X, axis: Axis = None, *, keepdims: bool = False) -> X:
+            return function(a, axis, keepdims)  # NumPy's third place is not for keepdims
+
+        def reduce_first(a: X, axis: Axis = 0, *, keepdims: bool = False) -> X:
+            return function(a, axis, keepdims)
+
+        stand_in(numpy)(reduce_all)
+        stand_in(ufunc)(reduce_first)
+        return cast("Reduction", public()(function))
+
+    return enter
 
 
 def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
@@ -50,11 +62,13 @@ _sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_t
 
 def _extreme(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
     """Split the cotangent of an extreme equally among the places that hold it."""
-    held = equal(x, _kept(ans, x, axes))
-    mask = where(held, 1.0, 0.0)
-    return multiply(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)
+    mask = where(equal(x, _kept(ans, x, axes)), 1.0, 0.0)
+    return scale(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)
 
 
+_mean = linear(
+    "mean", _reduction("mean"), lambda g, x, axes, keepdims: broadcast_to(_kept(g / _count(x, axes), x, axes), shape(x))
+)
 _max = primitive("max", _reduction("max"), _extreme)
 _min = primitive("min", _reduction("min"), _extreme)
 
@@ -67,7 +81,7 @@ def _count(x: object, axis: Axis) -> int:
     return prod(shape(x)[i] for i in positive_axes(axis, len(shape(x))))
 
 
-@reduction("sum add.reduce")
+@reduction("sum", ufunc="add.reduce")
 def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """Add up over the axes named, or over all.
 
@@ -78,7 +92,7 @@ def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return _reduce(_sum, x, axis, keepdims)
 
 
-@reduction("max amax maximum.reduce")
+@reduction("max amax", ufunc="maximum.reduce")
 def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The greatest number over the axes named, or over all; ties share the gradient equally.
 
@@ -89,7 +103,7 @@ def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return _reduce(_max, x, axis, keepdims)
 
 
-@reduction("min amin minimum.reduce")
+@reduction("min amin", ufunc="minimum.reduce")
 def min(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The least number over the axes named, or over all; ties share the gradient equally.
 
@@ -108,7 +122,7 @@ def mean(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     >>> mean(np.array([1.0, 2.0])).item()
     1.5
     """
-    return divide(sum(x, axis, keepdims), _count(x, axis))
+    return _reduce(_mean, x, axis, keepdims)
 
 
 @public()
@@ -136,6 +150,8 @@ def std(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
 
 def _logsumexp_impl(x: object, axes: tuple[int, ...], keepdims: bool) -> Value:
     xp = namespace(x)
+    if not _count(x, axes):
+        return cast("Value", xp.sum(x, axis=axes, keepdims=keepdims) - inf)  # log(0)
     peak = xp.max(x, axis=axes, keepdims=True)
     finite = xp.isfinite(peak)
     total = xp.sum(xp.exp(x - xp.where(finite, peak, 0.0)), axis=axes, keepdims=True)
@@ -152,7 +168,7 @@ def _softmax_times(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdi
 _logsumexp = primitive("logsumexp", _logsumexp_impl, _softmax_times)
 
 
-@reduction()
+@reduction(ufunc="logaddexp.reduce")
 def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """log(sum(exp(x))), without overflow; -inf where all are -inf, with derivative 0.
 
@@ -161,6 +177,30 @@ def logsumexp(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     1000.0
     """
     return _reduce(_logsumexp, x, axis, keepdims)
+
+
+def _log_softmax_impl(x: object, axes: tuple[int, ...]) -> Value:
+    xp = namespace(x)
+    if not _count(x, axes):
+        return cast("Value", x)
+    shifted = x - xp.max(x, axis=axes, keepdims=True)
+    return cast("Value", shifted - xp.log(xp.sum(xp.exp(shifted), axis=axes, keepdims=True)))
+
+
+_log_softmax = primitive(
+    "log_softmax", _log_softmax_impl, lambda g, ans, x, axes: g - exp(ans) * sum(g, axes, keepdims=True)
+)
+
+
+@public()
+def log_softmax(x: X, axis: Axis = -1) -> X:
+    """The logarithm of softmax: as exact for large x as for small.
+
+    >>> import numpy as np
+    >>> log_softmax(np.array([0.0, 0.0]))
+    array([-0.69314718, -0.69314718])
+    """
+    return cast("X", apply(_log_softmax, (x,), (positive_axes(axis, len(shape(x))),)))
 
 
 @public()
@@ -174,20 +214,8 @@ def softmax(x: X, axis: Axis = -1) -> X:
     return exp(log_softmax(x, axis))
 
 
-@public()
-def log_softmax(x: X, axis: Axis = -1) -> X:
-    """The logarithm of softmax.
-
-    >>> import numpy as np
-    >>> log_softmax(np.array([0.0, 0.0]))
-    array([-0.69314718, -0.69314718])
-    """
-    return subtract(x, logsumexp(x, axis, True))
-
-
 def _index_row(name: str) -> Op:
-    row = table[name] = Op(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
-    return row
+    return constant(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
 
 
 _argmax, _argmin, _argsort = _index_row("argmax"), _index_row("argmin"), _index_row("argsort")

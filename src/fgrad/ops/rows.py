@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 from typing import Final, Protocol, TypeVar, cast, overload
 
+from fgrad import errors
 from fgrad.node import (
     Function,
     Node,
@@ -55,6 +56,17 @@ def namespace(*args: object) -> ModuleType:
     return _numpy()
 
 
+def array_namespace(x: object) -> ModuleType:
+    """The library of an array of real numbers, integers or booleans; an error for anything else."""
+    xp = namespace(x)
+    dtype = x.dtype  # type: ignore[attr-defined]  # an array
+    if xp.isdtype(dtype, "complex floating"):
+        raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
+    if not xp.isdtype(dtype, ("real floating", "integral", "bool")):
+        raise errors.ConversionError(f"an array of dtype {dtype} cannot be differentiated: write fgrad.stack([x, y])")
+    return xp
+
+
 def _numpy() -> ModuleType:
     import numpy as np  # lazily: scripts on floats never load it
 
@@ -66,6 +78,8 @@ def _find_namespace(x: object) -> ModuleType:
         space: ModuleType = x.__array_namespace__()  # type: ignore[attr-defined]  # the standard's way to ask
     except AttributeError:
         raise no_value(x) from None
+    if type(x).__name__ in ("MaskedArray", "matrix"):  # NumPy's arrays that compute otherwise
+        raise no_value(x)
     _namespaces[type(x)] = space
     return space
 
@@ -79,19 +93,22 @@ def ieee(function: Rule, *args: object) -> Value:
 
 def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
     """Compute natively on Python numbers, else by the array library's function of that name, or `array(xp, *args)`."""
-    memo: dict[type, Rule] = {}  # what computes on each array type seen
+    memo: dict[tuple[type, object], Rule] = {}  # what computes on each type and dtype of arrays seen
 
     def library(xp: ModuleType) -> Rule:
         return cast("Rule", getattr(xp, name)) if array is None else functools.partial(array, xp)
 
     def impl(*args: object) -> Value:
+        function: Rule | None = None
         for x in args:
             kind = type(x)
             if kind is not float and kind is not int and kind is not bool:
-                function = memo.get(kind)
+                key = kind, getattr(x, "dtype", None)
+                function = memo.get(key)
                 if function is None:
-                    function = memo[kind] = library(namespace(x))
-                return function(*args)
+                    function = memo[key] = library(array_namespace(x))
+        if function is not None:
+            return function(*args)
         try:
             return scalar(*args)
         except (ArithmeticError, ValueError):
@@ -188,9 +205,15 @@ def binary(
     return cast("Binary", _finish(op, function, meaning, numpy))
 
 
-def linear(name: str, impl: Rule, transpose: Rule) -> Op:
+def linear(name: str, impl: Rule, transpose: Callable[..., Value | None]) -> Op:
     """Make a row that is linear in its one argument: `transpose(g, x, *params)` gives the cotangent back."""
     op = table[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: transpose(g, *args, *params))
+    return op
+
+
+def constant(name: str, impl: Rule) -> Op:
+    """Make a row whose derivative is zero."""
+    op = table[name] = Op(name, impl)
     return op
 
 

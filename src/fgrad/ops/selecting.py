@@ -11,7 +11,7 @@ import attrs
 
 from fgrad.node import Op, Value, X, apply, shape, table
 from fgrad.ops.rows import namespace, public
-from fgrad.ops.shaping import reshape
+from fgrad.ops.shaping import positive_axes, reshape
 
 Index: TypeAlias = object
 
@@ -118,4 +118,5 @@ def take(x: X, indices: object, axis: int | None = None) -> X:
     """
     if axis is None:
         return getitem(reshape(x, -1), indices)
-    return getitem(x, (slice(None),) * (axis % len(shape(x))) + (indices,))
+    (place,) = positive_axes(axis, len(shape(x)))
+    return getitem(x, (slice(None),) * place + (indices,))

@@ -5,8 +5,10 @@ Knows shapes and dtypes; nothing of arithmetic but that cotangents of what was b
 
 from collections.abc import Hashable, Sequence
 from math import prod
-from typing import cast
+from operator import index
+from typing import SupportsIndex, cast
 
+from fgrad import errors
 from fgrad.node import FUNCTIONS, Node, Op, Value, X, apply, concrete, shape, table
 from fgrad.ops.rows import linear, namespace, public, stand_in
 
@@ -20,15 +22,24 @@ def _dtype(x: object) -> object:
     return _dtype(x.value) if kind is Node else x.dtype  # type: ignore[attr-defined]  # a node, or any library's array
 
 
-def positive_axes(axis: int | Sequence[int] | None, ndim: int) -> Shape:
+def integers(x: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
+    """One integer or several, of any library, as a tuple."""
+    if isinstance(x, tuple | list):
+        return tuple([index(i) for i in x])
+    return (index(x),)  # type: ignore[arg-type]  # the rest are integers, or an error that says so
+
+
+def positive_axes(axis: SupportsIndex | Sequence[SupportsIndex] | None, ndim: int) -> Shape:
     """The axes meant, counted from the front: all for None."""
     if axis is None:
         return tuple(range(ndim))
-    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = tuple([a + ndim if a < 0 else a for a in integers(axis)])
     for a in axes:
-        if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of bounds for an array with {ndim} axes")
-    return tuple(a % ndim for a in axes)
+        if not 0 <= a < ndim:
+            raise ValueError(f"axis {axis} is out of bounds for an array with {ndim} axes")
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"an axis is named twice in {axis}")
+    return axes
 
 
 def sum_to(c: Value, x: object) -> Value:
@@ -45,6 +56,8 @@ def sum_to(c: Value, x: object) -> Value:
         return c
     if isinstance(c, Node):
         return c if dtype is None else apply(_astype, (c,), (dtype,))
+    if "complex" in str(_dtype(c)):
+        raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
     return float(c) if dtype is None else _astype.impl(c, dtype)
 
 
@@ -55,13 +68,17 @@ def _broadcast_impl(x: object, shape: Shape) -> Value:
     return cast("Value", out)
 
 
+def _is_floating(dtype: object) -> bool:
+    return "float" in str(dtype)
+
+
 def _astype_impl(x: object, dtype: object) -> Value:
     xp = namespace(x)
     return cast("Value", xp.astype(xp.asarray(x), dtype)[()])
 
 
-# The walk casts every cotangent to its primal's dtype.
-_astype: Op = linear("astype", _astype_impl, lambda g, x, dtype: g)
+# The walk casts every cotangent to its primal's dtype. A cast to integers or booleans is a step, and gives back nothing.
+_astype: Op = linear("astype", _astype_impl, lambda g, x, dtype: g if _is_floating(dtype) else None)
 _reshape: Op = linear(
     "reshape",
     lambda x, shape: namespace(x).reshape(x, shape),
@@ -99,10 +116,10 @@ def reshape(x: X, shape: int | Shape) -> X:
     return cast("X", apply(_reshape, (x,), (_known(x, shape),)))
 
 
-def _known(x: object, lengths: int | Sequence[int]) -> Shape:
+def _known(x: object, lengths: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
     """Replace a -1 by what is left."""
-    wanted = (lengths,) if isinstance(lengths, int) else tuple(int(n) for n in lengths)
-    if -1 not in wanted:
+    wanted = integers(lengths)
+    if wanted.count(-1) != 1:
         return wanted
     rest = prod(n for n in wanted if n != -1)
     return tuple(prod(shape(x)) // rest if n == -1 and rest else n for n in wanted)
@@ -117,7 +134,7 @@ def broadcast_to(x: X, shape: Shape) -> X:
     array([[1., 2.],
            [1., 2.]])
     """
-    return cast("X", apply(_broadcast_to, (x,), (tuple(shape),)))
+    return cast("X", apply(_broadcast_to, (x,), (integers(shape),)))
 
 
 @public()
@@ -167,7 +184,7 @@ def expand_dims(x: X, axis: int | Sequence[int] = 0) -> X:
     >>> expand_dims(np.ones(3), 1).shape
     (3, 1)
     """
-    n = len(shape(x)) + (1 if isinstance(axis, int) else len(axis))
+    n = len(shape(x)) + len(integers(axis))
     new, rest = positive_axes(axis, n), iter(shape(x))
     return reshape(x, tuple(1 if i in new else next(rest) for i in range(n)))
 
@@ -222,10 +239,12 @@ def _swapaxes(a: X, axis1: int, axis2: int) -> X:
 
 
 @stand_in("moveaxis")
-def _moveaxis(a: X, source: int, destination: int) -> X:
-    order = list(range(len(shape(a))))
-    order.insert(range(len(order))[destination], order.pop(source))
-    return permute_dims(a, order)
+def move_axes(a: X, source: int | Sequence[int], destination: int | Sequence[int]) -> X:
+    """Put the axes named at other places; the rest stay in order."""
+    n = len(shape(a))
+    sources, places = positive_axes(source, n), positive_axes(destination, n)
+    rest = iter([i for i in range(n) if i not in sources])
+    return permute_dims(a, [sources[places.index(i)] if i in places else next(rest) for i in range(n)])
 
 
 @stand_in("ravel")
@@ -235,12 +254,13 @@ def _ravel(a: X) -> X:
 
 @stand_in("vstack")
 def _vstack(tup: Sequence[X]) -> X:
-    return concat([expand_dims(x, 0) if len(shape(x)) == 1 else x for x in tup], 0)
+    return concat([reshape(x, (1, -1)) if len(shape(x)) < 2 else x for x in tup], 0)
 
 
 @stand_in("hstack")
 def _hstack(tup: Sequence[X]) -> X:
-    return concat(tup, 0 if len(shape(tup[0])) == 1 else 1)
+    arrays = [reshape(x, -1) if not shape(x) else x for x in tup]
+    return concat(arrays, 0 if len(shape(arrays[0])) == 1 else 1)
 
 
 @stand_in("copy")
