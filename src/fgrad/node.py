@@ -70,6 +70,16 @@ class Scope:
     serial: int = attrs.field(init=False, factory=count().__next__)
 
 
+def _operators(name: str) -> "tuple[Callable[[Node, object], Node], Callable[[Node, object], Node]]":
+    """Make the methods for a row of two arguments and for its reflection."""
+    return lambda x, y: apply_binary(table[name], x, y), lambda y, x: apply_binary(table[name], x, y)
+
+
+def _operator(name: str) -> "Callable[[Node], Node]":
+    """Make the method for a row of one argument."""
+    return lambda x: apply_unary(table[name], x)
+
+
 @attrs.frozen(eq=False, repr=False, weakref_slot=False)
 class Node:
     """A traced value: the op that made it, its parents and params, its value, and for whom and when it was made.
@@ -87,53 +97,25 @@ class Node:
 
     __hash__ = object.__hash__  # nodes are keys by identity, while == is an op like <
 
-    def __add__(self, y: object) -> "Node":
-        return apply_binary(table["add"], self, y)
+    __add__, __radd__ = _operators("add")
+    __sub__, __rsub__ = _operators("subtract")
+    __mul__, __rmul__ = _operators("multiply")
+    __truediv__, __rtruediv__ = _operators("divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("remainder")
+    __pow__, __rpow__ = _operators("pow")
+    __and__, __rand__ = _operators("bitwise_and")
+    __or__, __ror__ = _operators("bitwise_or")
+    __xor__, __rxor__ = _operators("bitwise_xor")
+    __lt__, __gt__ = _operators("less")[0], _operators("greater")[0]
+    __le__, __ge__ = _operators("less_equal")[0], _operators("greater_equal")[0]
+    __neg__, __pos__, __abs__, __invert__ = map(_operator, ("negative", "positive", "abs", "bitwise_invert"))
 
-    def __radd__(self, x: object) -> "Node":
-        return apply_binary(table["add"], x, self)
+    def __eq__(self, y: object) -> "Node":  # type: ignore[override]  # a comparison row, as for arrays
+        return _compare("equal", self, y)
 
-    def __sub__(self, y: object) -> "Node":
-        return apply_binary(table["subtract"], self, y)
-
-    def __rsub__(self, x: object) -> "Node":
-        return apply_binary(table["subtract"], x, self)
-
-    def __mul__(self, y: object) -> "Node":
-        return apply_binary(table["multiply"], self, y)
-
-    def __rmul__(self, x: object) -> "Node":
-        return apply_binary(table["multiply"], x, self)
-
-    def __truediv__(self, y: object) -> "Node":
-        return apply_binary(table["divide"], self, y)
-
-    def __rtruediv__(self, x: object) -> "Node":
-        return apply_binary(table["divide"], x, self)
-
-    def __floordiv__(self, y: object) -> "Node":
-        return apply_binary(table["floor_divide"], self, y)
-
-    def __rfloordiv__(self, x: object) -> "Node":
-        return apply_binary(table["floor_divide"], x, self)
-
-    def __mod__(self, y: object) -> "Node":
-        return apply_binary(table["remainder"], self, y)
-
-    def __rmod__(self, x: object) -> "Node":
-        return apply_binary(table["remainder"], x, self)
-
-    def __divmod__(self, y: object) -> "tuple[Node, Node]":
-        return self // y, self % y
-
-    def __rdivmod__(self, x: object) -> "tuple[Node, Node]":
-        return x // self, x % self
-
-    def __pow__(self, y: object) -> "Node":
-        return apply_binary(table["pow"], self, y)
-
-    def __rpow__(self, x: object) -> "Node":
-        return apply_binary(table["pow"], x, self)
+    def __ne__(self, y: object) -> "Node":  # type: ignore[override]  # as above
+        return _compare("not_equal", self, y)
 
     def __matmul__(self, y: object) -> "Node":
         return _call("matmul", self, y)
@@ -141,55 +123,16 @@ class Node:
     def __rmatmul__(self, x: object) -> "Node":
         return _call("matmul", x, self)
 
-    def __and__(self, y: object) -> "Node":
-        return apply_binary(table["bitwise_and"], self, y)
+    def __divmod__(self, y: object) -> "tuple[Node, Node]":
+        return self // y, self % y
 
-    __rand__ = __and__
-
-    def __or__(self, y: object) -> "Node":
-        return apply_binary(table["bitwise_or"], self, y)
-
-    __ror__ = __or__
-
-    def __xor__(self, y: object) -> "Node":
-        return apply_binary(table["bitwise_xor"], self, y)
-
-    __rxor__ = __xor__
-
-    def __invert__(self) -> "Node":
-        return apply_unary(table["bitwise_invert"], self)
-
-    def __neg__(self) -> "Node":
-        return apply_unary(table["negative"], self)
-
-    def __pos__(self) -> "Node":
-        return self
-
-    def __abs__(self) -> "Node":
-        return apply_unary(table["abs"], self)
+    def __rdivmod__(self, x: object) -> "tuple[Node, Node]":
+        return x // self, x % self
 
     def __round__(self, digits: int | None = None) -> "Node":
         if digits is not None:
             raise _untraceable("round(x, digits) has no row", "write fgrad.round(x * 10**digits) / 10**digits")
-        return apply_unary(table["round"], self)
-
-    def __lt__(self, y: object) -> "Node":
-        return apply_binary(table["less"], self, y)
-
-    def __le__(self, y: object) -> "Node":
-        return apply_binary(table["less_equal"], self, y)
-
-    def __gt__(self, y: object) -> "Node":
-        return apply_binary(table["greater"], self, y)
-
-    def __ge__(self, y: object) -> "Node":
-        return apply_binary(table["greater_equal"], self, y)
-
-    def __eq__(self, y: object) -> "Node":  # type: ignore[override]  # a comparison row, as for arrays
-        return _compare("equal", self, y)
-
-    def __ne__(self, y: object) -> "Node":  # type: ignore[override]  # as above
-        return _compare("not_equal", self, y)
+        return _call("round", self)
 
     def exp(self) -> "Node":
         """E to the power of this."""
