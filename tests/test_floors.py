@@ -11,6 +11,7 @@ ROOT = Path(fgrad.__file__).parent
 FLOORS = [
     ["errors"],
     ["tree"],
+    ["arrays"],
     ["node"],
     ["ops.rows"],
     ["ops.elementwise"],
@@ -35,7 +36,7 @@ FLOORS = [
     ["__main__"],
 ]
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor}
-BOOK = ["errors", "tree", "node", "graph", "reverse", "trace", "transforms"]
+BOOK = ["errors", "tree", "arrays", "node", "graph", "reverse", "forward", "trace", "transforms"]
 
 
 def module_name(path: Path) -> str:
@@ -72,7 +73,7 @@ def test_the_walks_do_not_know_what_they_need_not() -> None:
     """No walk imports another, functions or pytrees; node knows no pytrees, graphs or transforms."""
     for walk in {"reverse", "forward", "batch"} & MODULES.keys():
         assert not imports(MODULES[walk]) & {"reverse", "forward", "batch", "tree", "trace", "transforms"}
-    assert imports(MODULES["node"]) == {"errors"}
+    assert imports(MODULES["node"]) == {"errors", "arrays"}
     assert imports(MODULES["tree"]) == {"errors"}
     assert not imports(MODULES["errors"])
 
@@ -85,4 +86,4 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
         for name, count in sorted(counts.items(), key=lambda item: (HEIGHT.get(item[0], 99), item[0])):
             print(f"{count:6} {name}{'  (book)' if name in BOOK else ''}")
         print(f"{sum(counts[name] for name in BOOK):6} the book, errors to transforms")
-    assert sum(counts[name] for name in BOOK) < 1500
+    assert sum(counts[name] for name in BOOK) < 1600

@@ -26,7 +26,7 @@ def test_the_tour_prints_what_it_says() -> None:
 
 
 def test_the_tour_is_typed(tmp_path: Path) -> None:
-    """mypy --strict finds nothing in the tour."""
+    """Mypy --strict finds nothing in the tour."""
     (tmp_path / "tour.py").write_text(TOUR)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file", "", str(tmp_path / "tour.py")],

@@ -7,8 +7,6 @@ import linecache
 import sys
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parent)
-
 
 class FgradError(Exception):
     """The base of every error that fgrad raises by itself."""
@@ -61,7 +59,7 @@ class DataError(FgradError, ValueError):
 def user_line() -> str:
     """Where the user's code stands right now: ``" (at script.py:12: y = math.tanh(x))"``, or ``""`` if unknown."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fgrad", "numpy"):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(file, line).strip()

@@ -52,7 +52,7 @@ class MLP:
     @classmethod
     def init(cls, sizes: Sequence[int], *, seed: int = 0, activations: Sequence[Activation] = ("tanh",)) -> "MLP":
         """Make one of `sizes` in, between, out, an activation for all or for each; w uniform in [-1, 1], b 0."""
-        uniform, kinds = Random(seed).uniform, [*activations] * (len(sizes) - 1 if len(activations) == 1 else 1)
+        uniform, kinds = Random(seed).uniform, tuple(activations) * (len(sizes) - 1 if len(activations) == 1 else 1)
         shapes = zip(sizes[:-1], sizes[1:], kinds, strict=True)
         rows = [[Neuron(tuple(uniform(-1, 1) for _ in range(n)), 0.0, a) for _ in range(m)] for n, m, a in shapes]
         return cls(tuple(Layer(tuple(row)) for row in rows))

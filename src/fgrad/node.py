@@ -13,6 +13,7 @@ from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 import attrs
 
 from fgrad import errors
+from fgrad.arrays import no_value, real_namespace
 
 
 class Arithmetic(Protocol):
@@ -36,8 +37,9 @@ class Op:
 
     `impl(*args, *params)` computes on numbers and arrays. `scalar(*args)` does so on floats alone, natively; where it
     raises ArithmeticError or ValueError, `impl` decides. `vjp(i, g, ans, args, params)` gives the cotangent of argument
-    i; without one the derivative is zero. Elementwise rows also show the `partials` that theirs is made of: a local
-    derivative, a constant or a rule on `ans, *args`, for each argument.
+    i, and `jvp(i, t, ans, args, params)` what its tangent t adds to the result's; without them the derivative is zero.
+    Elementwise rows also show the `partials` that theirs are made of: a local derivative, a constant or a rule on
+    `ans, *args`, for each argument.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Op:
     scalar: Rule | None = None
     partials: tuple[float | Rule, ...] | None = None
     vjp: Callable[..., Value | None] | None = None
+    jvp: Callable[..., Value | None] | None = None
 
 
 INPUT: Final = Op("input", impl=lambda value: value)
@@ -163,6 +166,12 @@ class Node:
         first = shape[0] if len(shape) == 1 else shape
         return _call("reshape", self, first)
 
+    def __getattr__(self, name: str) -> "Callable[..., Node]":
+        """NumPy's methods, as its functions: x.max(0) is np.max(x, 0)."""
+        if name in numpy_functions:
+            return functools.partial(_numpy, name, self)
+        raise AttributeError(f"a traced value has no attribute {name!r}: {_nearest(name)}")
+
     @property
     def T(self) -> "Node":  # noqa: N802  # the field's name
         """The transpose: all axes reversed."""
@@ -251,7 +260,7 @@ class Node:
                 f"np.{name} would write a traced value into an array, in place{errors.user_line()}: "
                 "write `y = y + x` for `y += x`, and np.f(x) for np.f(x, out=y)"
             )
-        return _numpy(name, args, kwargs)
+        return _numpy(name, *args, **kwargs)
 
     def __array_function__(
         self,
@@ -262,7 +271,7 @@ class Node:
     ) -> object:
         """Route any other NumPy function to its row."""
         module = function.__module__.removeprefix("numpy").removeprefix(".")
-        return _numpy(f"{module}.{function.__name__}" if module else function.__name__, args, kwargs)
+        return _numpy(f"{module}.{function.__name__}" if module else function.__name__, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<{self.op.name}: {concrete(self)!r}>"
@@ -284,29 +293,35 @@ class Node:
 
 
 class _Draft:
-    """A node while it is being made: the same slots, still writable.
-
-    A frozen record's own __init__ goes through object.__setattr__, field by field, and takes twice the time. Here the
-    slots are filled natively, and the last step makes the record a Node, as frozen as any.
-    """
+    """A node while it is being made: the same slots, still writable."""
 
     __slots__ = ("op", "params", "parents", "scope", "serial", "value")
-
-    def __init__(
-        self, op: Op, parents: tuple[object, ...], params: tuple[Hashable, ...], value: object, scope: Scope
-    ) -> None:
-        self.op = op
-        self.parents = parents
-        self.params = params
-        self.value = value
-        self.scope = scope
-        self.serial = _birth()
-        self.__class__ = Node  # type: ignore[assignment]  # the two classes have the same layout, which is the point
+    op: Op
+    parents: tuple[object, ...]
+    params: tuple[Hashable, ...]
+    value: object
+    scope: Scope
+    serial: int
 
 
-_birth: Final = count().__next__
-record: Final = cast("Callable[[Op, tuple[object, ...], tuple[Hashable, ...], object, Scope], Node]", _Draft)
-"""Make a node, unchecked: `record(op, parents, params, value, scope)`."""
+_new, _birth = object.__new__, count().__next__
+
+
+def record(op: Op, parents: tuple[object, ...], params: tuple[Hashable, ...], value: object, scope: Scope) -> Node:
+    """Make a node, unchecked.
+
+    A frozen record's own __init__ goes through object.__setattr__, field by field, and takes twice the time. Here the
+    slots are filled natively, and the last step makes the draft a Node, as frozen as any.
+    """
+    node = _new(_Draft)
+    node.op = op
+    node.parents = parents
+    node.params = params
+    node.value = value
+    node.scope = scope
+    node.serial = _birth()
+    node.__class__ = Node  # type: ignore[assignment]  # the two classes have the same layout, which is the point
+    return node  # type: ignore[return-value]  # it is one now
 
 
 def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -> Value:
@@ -322,7 +337,11 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -
     values, nested = [], False
     for x in args:
         value = x.value if type(x) is Node and x.scope is scope else x
-        nested = nested or type(value) is Node
+        kind = type(value)
+        if kind is Node:
+            nested = True
+        elif value is x and kind is not float and kind is not int and kind is not bool:
+            real_namespace(x)  # a constant is an array of numbers, or an error
         values.append(value)
     ans = apply(op, tuple(values), params) if nested else op.impl(*values, *params)
     return record(op, args, params, ans, scope)  # type: ignore[return-value]  # a value, see above
@@ -374,14 +393,6 @@ def shape(x: object) -> tuple[int, ...]:
         raise no_value(value) from None
 
 
-def no_value(x: object) -> errors.ConversionError:
-    """Say that `x` is nothing to compute with."""
-    return errors.ConversionError(
-        f"{type(x).__name__} is neither a number nor an array{errors.user_line()}: write np.asarray(x) for a list of "
-        "numbers, fgrad.stack(x) for a list of traced values"
-    )
-
-
 def escaped(node: Node, how: str) -> errors.EscapedNodeError:
     """Say that `node` outlived its transform, naming its op and an input that it came from."""
     source = node
@@ -411,7 +422,8 @@ def _untraceable(what: str, instead: str) -> errors.ConversionError:
     return errors.ConversionError(f"a traced value cannot be converted{errors.user_line()}: {what}; {instead}")
 
 
-def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+def _numpy(name: str, /, *args: object, **kwargs: object) -> "Node":
+    """Do what a NumPy function, by its name, does."""
     stand_in = numpy_functions.get(name)
     if stand_in is None:
         raise _missing_row(f"np.{name}")
@@ -420,7 +432,7 @@ def _numpy(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> o
         raise _missing_row(f"np.{name} with {', '.join(sorted(kwargs.keys() - names))}=")
     if not needed <= len(args) + len(kwargs) or len(args) > most:
         raise _missing_row(f"np.{name} with {len(args) + len(kwargs)} arguments")
-    return stand_in(*args, **kwargs)
+    return stand_in(*args, **kwargs)  # type: ignore[return-value]  # a node is among its arguments, or an array of it
 
 
 @functools.cache
@@ -435,10 +447,11 @@ def _signature(function: Function) -> tuple[int, int, frozenset[str]]:
 
 
 def _missing_row(function: str) -> errors.MissingRowError:
-    import difflib  # only on this path
-
     name = function.removeprefix("np.").split()[0].split(".")[-1]
-    near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.0)[0]
-    return errors.MissingRowError(
-        f"{function} has no derivative in fgrad{errors.user_line()}: the nearest op is fgrad.{near}"
-    )
+    return errors.MissingRowError(f"{function} has no derivative in fgrad{errors.user_line()}: {_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    import difflib  # lazily: importing fgrad stays quick
+
+    return f"the nearest op is fgrad.{difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.0)[0]}"

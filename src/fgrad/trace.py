@@ -10,8 +10,8 @@ from typing import Final, ParamSpec, TypeVar
 import attrs
 
 from fgrad import errors, graph, tree
+from fgrad.arrays import namespace
 from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
-from fgrad.ops.rows import namespace
 
 P = ParamSpec("P")
 Inputs = TypeVar("Inputs")
@@ -137,7 +137,7 @@ def _seen_outside(x: object, scope: Scope) -> object:
     if type(x) is not Node:
         return x
     if x.scope is scope:
-        return x.value
+        return graph.copied(x.value)
     if x.scope.open and x.scope.serial < scope.serial:
         return x
     raise escaped(x, "returned")

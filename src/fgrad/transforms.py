@@ -11,8 +11,8 @@ from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 import attrs
 
 from fgrad import errors, graph, reverse, tree
+from fgrad.arrays import namespace
 from fgrad.node import Arithmetic, Node, Scope, Value, concrete, shape
-from fgrad.ops.rows import namespace
 from fgrad.ops.shaping import sum_to
 from fgrad.trace import Trace, argument_namer, describe, run
 

@@ -6,7 +6,7 @@ Knows how to take such a value apart and put it together again (a typed face on 
 import dataclasses
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from threading import Lock
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar, cast, overload
 
 import attrs
 import optree
@@ -32,7 +32,13 @@ _leaf_types: Final[set[type]] = {
 _registering: Final = Lock()
 
 
-def static(default: T = attrs.NOTHING, *, factory: Callable[[], T] | None = None) -> T:  # type: ignore[assignment]  # NOTHING stands for "no default", as in attrs
+@overload
+def static(default: T) -> T: ...
+@overload
+def static(*, factory: Callable[[], T]) -> T: ...
+@overload
+def static() -> T: ...  # type: ignore[type-var]  # no default: the field's annotation says what it is
+def static(default: object = attrs.NOTHING, *, factory: Callable[[], object] | None = None) -> object:
     """Declare a field of an attrs class that travels in the structure and is never differentiated.
 
     >>> @attrs.frozen
@@ -140,21 +146,16 @@ def _register(cls: type) -> bool:
         return False
     children = tuple(field.name for field in fields if "fgrad.static" not in field.metadata)
     statics = tuple(field.name for field in fields if "fgrad.static" in field.metadata)
+    fields_in_order, new, set_field = children + statics, object.__new__, object.__setattr__
 
     def take_apart(tree: object) -> tuple[list[object], tuple[object, ...], tuple[str, ...]]:
-        return (
-            [getattr(tree, name) for name in children],
-            tuple([getattr(tree, name) for name in statics]),
-            children,
-        )
+        return [getattr(tree, name) for name in children], tuple([getattr(tree, name) for name in statics]), children
 
     def put_together(values: Hashable | None, leaves: Iterable[object]) -> Collection[object]:
         # Past __init__: converters, validators and post-init hooks are for users' numbers and fail on nodes.
-        tree: object = object.__new__(cls)
-        for name, value in zip(children, leaves, strict=True):
-            object.__setattr__(tree, name, value)
-        for name, value in zip(statics, cast("tuple[object, ...]", values), strict=True):
-            object.__setattr__(tree, name, value)
+        tree: object = new(cls)
+        for name, value in zip(fields_in_order, (*leaves, *cast("tuple[object, ...]", values)), strict=True):
+            set_field(tree, name, value)
         return cast("Collection[object]", tree)  # what optree calls any container
 
     with _registering:

@@ -5,29 +5,30 @@ Knows which axes are summed; nothing of indexing.
 
 from typing import cast
 
+from fgrad.arrays import namespace
 from fgrad.errors import MissingRowError, StructureError
 from fgrad.node import Op, X, apply, shape
 from fgrad.ops.elementwise import abs, multiply, pow, sqrt, square
 from fgrad.ops.reducing import Axis, max, min, sum
-from fgrad.ops.rows import namespace, primitive, public, stand_in
+from fgrad.ops.rows import primitive, public, stand_in
 from fgrad.ops.shaping import expand_dims, matrix_transpose, move_axes, reshape, squeeze
 
 # The walk sums each cotangent over the batch axes that its operand was broadcast along.
 _matmul: Op = primitive(
     "matmul",
     lambda x, y: namespace(x, y).matmul(x, y),
-    lambda g, ans, x, y: g @ matrix_transpose(y),
-    lambda g, ans, x, y: matrix_transpose(x) @ g,
+    vjps=(lambda g, ans, x, y: g @ matrix_transpose(y), lambda g, ans, x, y: matrix_transpose(x) @ g),
+    jvps=(lambda t, ans, x, y: t @ y, lambda t, ans, x, y: x @ t),
 )
 _vecdot: Op = primitive(
     "vecdot",
     lambda x, y: namespace(x, y).vecdot(x, y),
-    lambda g, ans, x, y: multiply(expand_dims(g, -1), y),
-    lambda g, ans, x, y: multiply(expand_dims(g, -1), x),
+    vjps=(lambda g, ans, x, y: expand_dims(g, -1) * y, lambda g, ans, x, y: expand_dims(g, -1) * x),
+    jvps=(lambda t, ans, x, y: apply(_vecdot, (t, y)), lambda t, ans, x, y: apply(_vecdot, (x, t))),
 )
 
 
-@public(numpy="matmul")
+@public(names="matmul")
 def matmul(x: X, y: X) -> X:
     """The matrix product over the last two axes, broadcast over the others; vectors stand for a row, or a column.
 
@@ -47,7 +48,7 @@ def matmul(x: X, y: X) -> X:
     return cast("X", apply(_matmul, (x, y)))
 
 
-@public(numpy="vecdot")
+@public(names="vecdot")
 def vecdot(x: X, y: X, axis: int = -1) -> X:
     """The dot product of vectors along an axis, broadcast over the others.
 
@@ -60,7 +61,7 @@ def vecdot(x: X, y: X, axis: int = -1) -> X:
     return cast("X", apply(_vecdot, (x, y)))
 
 
-@public(numpy="outer")
+@public(names="outer")
 def outer(x: X, y: X) -> X:
     """Every product of a number of x and one of y, both flattened.
 

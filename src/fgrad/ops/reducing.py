@@ -5,11 +5,12 @@ Knows which axes were reduced; nothing of how arrays are indexed or multiplied.
 
 from collections.abc import Callable, Sequence
 from math import inf, prod
-from typing import Literal, Protocol, TypeAlias, cast, overload
+from typing import Final, Literal, Protocol, TypeAlias, cast, overload
 
+from fgrad.arrays import namespace
 from fgrad.node import Arithmetic, Op, Rule, Value, X, apply, shape
-from fgrad.ops.elementwise import divide, equal, exp, scale, sqrt, square, where
-from fgrad.ops.rows import constant, linear, namespace, primitive, public, stand_in
+from fgrad.ops.elementwise import divide, equal, exp, max_, multiply, scale, sqrt, square, where
+from fgrad.ops.rows import constant, linear, primitive, public, stand_in
 from fgrad.ops.shaping import broadcast_to, positive_axes, reshape
 
 Axis: TypeAlias = int | Sequence[int] | None
@@ -41,6 +42,9 @@ def reduction(numpy: str = "", ufunc: str = "") -> Callable[[Callable[[X, Axis, 
     return enter
 
 
+_UFUNCS: Final = {"sum": "add", "max": "maximum", "min": "minimum"}  # NumPy's shorter way to its sum, max and min
+
+
 def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
     """Give a reduced value its axes back, with length 1."""
     return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape(x))))
@@ -52,7 +56,10 @@ def _reduction(name: str) -> Rule:
     def impl(x: object, axes: tuple[int, ...], keepdims: bool) -> Value:
         if isinstance(x, float | int):
             return x
-        return cast("Value", getattr(namespace(x), name)(x, axis=axes, keepdims=keepdims))
+        xp = namespace(x)
+        if xp.__name__ == "numpy" and name in _UFUNCS:
+            return cast("Value", getattr(xp, _UFUNCS[name]).reduce(x, axis=axes, keepdims=keepdims))
+        return cast("Value", getattr(xp, name)(x, axis=axes, keepdims=keepdims))
 
     return impl
 
@@ -60,17 +67,29 @@ def _reduction(name: str) -> Rule:
 _sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)))
 
 
-def _extreme(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
-    """Split the cotangent of an extreme equally among the places that hold it."""
+def _share(ans: Value, x: Value, axes: tuple[int, ...]) -> Value:
+    """The part that each place has in an extreme: those that hold it share it equally."""
     mask = where(equal(x, _kept(ans, x, axes)), 1.0, 0.0)
-    return scale(divide(_kept(g, x, axes), sum(mask, axes, True)), mask)
+    return divide(mask, sum(mask, axes, keepdims=True))
 
 
 _mean = linear(
-    "mean", _reduction("mean"), lambda g, x, axes, keepdims: broadcast_to(_kept(g / _count(x, axes), x, axes), shape(x))
+    "mean",
+    _reduction("mean"),
+    lambda g, x, axes, keepdims: broadcast_to(_kept(g * (1 / max_(_count(x, axes), 1)), x, axes), shape(x)),
 )
-_max = primitive("max", _reduction("max"), _extreme)
-_min = primitive("min", _reduction("min"), _extreme)
+
+
+def _extreme(name: str) -> Op:
+    return primitive(
+        name,
+        _reduction(name),
+        vjps=(lambda g, ans, x, axes, keepdims: scale(_kept(g, x, axes), _share(ans, x, axes)),),
+        jvps=(lambda t, ans, x, axes, keepdims: sum(scale(t, _share(ans, x, axes)), axes, keepdims),),
+    )
+
+
+_max, _min = _extreme("max"), _extreme("min")
 
 
 def _reduce(op: Op, x: X, axis: Axis, keepdims: bool) -> X:
@@ -134,7 +153,9 @@ def var(x: X, axis: Axis = None, correction: float = 0.0, keepdims: bool = False
     1.0
     """
     centred = x + -mean(x, axis, True)
-    return divide(sum(square(centred), axis, keepdims), _count(x, axis) - correction)
+    n = _count(x, axis)
+    biased = mean(square(centred), axis, keepdims)
+    return multiply(biased, divide(float(n), n - correction)) if correction else biased
 
 
 @public()
@@ -156,16 +177,20 @@ def _logsumexp_impl(x: object, axes: tuple[int, ...], keepdims: bool) -> Value:
     finite = xp.isfinite(peak)
     total = xp.sum(xp.exp(x - xp.where(finite, peak, 0.0)), axis=axes, keepdims=True)
     ans = xp.log(xp.where(finite, total, 1.0)) + peak
-    return cast("Value", ans if keepdims else xp.squeeze(ans, axis=axes))
+    return cast("Value", ans if keepdims else xp.squeeze(ans, axis=axes)[()])
 
 
-def _softmax_times(g: Value, ans: Value, x: Value, axes: tuple[int, ...], keepdims: bool) -> Value:
+def _weights(ans: Value, x: Value, axes: tuple[int, ...]) -> Value:
     peak = _kept(ans, x, axes)
-    shift = where(equal(peak, -inf), 0.0, peak)  # where all are -inf, so is their sum, and the derivative is 0
-    return _kept(g, x, axes) * exp(x - shift)
+    return exp(x - where(equal(peak, -inf), 0.0, peak))  # where all are -inf, so is their sum, and the derivative is 0
 
 
-_logsumexp = primitive("logsumexp", _logsumexp_impl, _softmax_times)
+_logsumexp = primitive(
+    "logsumexp",
+    _logsumexp_impl,
+    vjps=(lambda g, ans, x, axes, keepdims: _kept(g, x, axes) * _weights(ans, x, axes),),
+    jvps=(lambda t, ans, x, axes, keepdims: sum(t * _weights(ans, x, axes), axes, keepdims),),
+)
 
 
 @reduction(ufunc="logaddexp.reduce")
@@ -188,7 +213,10 @@ def _log_softmax_impl(x: object, axes: tuple[int, ...]) -> Value:
 
 
 _log_softmax = primitive(
-    "log_softmax", _log_softmax_impl, lambda g, ans, x, axes: g - exp(ans) * sum(g, axes, keepdims=True)
+    "log_softmax",
+    _log_softmax_impl,
+    vjps=(lambda g, ans, x, axes: g - exp(ans) * sum(g, axes, keepdims=True),),
+    jvps=(lambda t, ans, x, axes: t - sum(exp(ans) * t, axes, keepdims=True),),
 )
 
 
@@ -221,7 +249,7 @@ def _index_row(name: str) -> Op:
 _argmax, _argmin, _argsort = _index_row("argmax"), _index_row("argmin"), _index_row("argsort")
 
 
-@public(numpy="argmax")
+@public()
 def argmax(x: X, axis: int | None = None, keepdims: bool = False) -> X:
     """Where the greatest number stands, the first of them: an integer, and a constant to every derivative.
 
@@ -232,7 +260,7 @@ def argmax(x: X, axis: int | None = None, keepdims: bool = False) -> X:
     return cast("X", apply(_argmax, (x,), (axis, ("keepdims", keepdims))))
 
 
-@public(numpy="argmin")
+@public()
 def argmin(x: X, axis: int | None = None, keepdims: bool = False) -> X:
     """Where the least number stands, the first of them: an integer, and a constant to every derivative.
 
@@ -243,7 +271,7 @@ def argmin(x: X, axis: int | None = None, keepdims: bool = False) -> X:
     return cast("X", apply(_argmin, (x,), (axis, ("keepdims", keepdims))))
 
 
-@public(numpy="argsort")
+@public()
 def argsort(x: X, axis: int = -1) -> X:
     """The order that sorts x, equal ones in their order: integers, and constants to every derivative.
 
@@ -262,3 +290,18 @@ def _numpy_var(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = F
 @stand_in("std")
 def _numpy_std(a: X, axis: Axis = None, *, ddof: float = 0.0, keepdims: bool = False, correction: float = 0.0) -> X:
     return std(a, axis, ddof or correction, keepdims)
+
+
+@stand_in("argmax")
+def _numpy_argmax(a: X, axis: int | None = None, *, keepdims: bool = False) -> X:
+    return argmax(a, axis, keepdims)
+
+
+@stand_in("argmin")
+def _numpy_argmin(a: X, axis: int | None = None, *, keepdims: bool = False) -> X:
+    return argmin(a, axis, keepdims)
+
+
+@stand_in("argsort")
+def _numpy_argsort(a: X, axis: int = -1) -> X:
+    return argsort(a, axis)

@@ -6,9 +6,9 @@ Knows what each kind's derivative looks like; nothing of graphs and sweeps.
 import functools
 from collections.abc import Callable, Hashable
 from types import ModuleType
-from typing import Final, Protocol, TypeVar, cast, overload
+from typing import Protocol, TypeVar, cast, overload
 
-from fgrad import errors
+from fgrad.arrays import numpy, real_namespace
 from fgrad.node import (
     Function,
     Node,
@@ -19,15 +19,12 @@ from fgrad.node import (
     apply,
     apply_binary,
     apply_unary,
-    no_value,
     numpy_functions,
     public_functions,
     table,
 )
 
 F = TypeVar("F", bound=Callable[..., object])
-
-_namespaces: Final[dict[type, ModuleType]] = {}  # a memo: the library of each array type seen
 
 
 class Unary(Protocol):
@@ -47,54 +44,17 @@ class Binary(Protocol):
     def __call__(self, x: X, y: X, /) -> X: ...
 
 
-def namespace(*args: object) -> ModuleType:
-    """The array library of the first array among `args`."""
-    for x in args:
-        kind = type(x)
-        if kind not in (float, int, bool):
-            return _namespaces.get(kind) or _find_namespace(x)
-    return _numpy()
-
-
-def array_namespace(x: object) -> ModuleType:
-    """The library of an array of real numbers, integers or booleans; an error for anything else."""
-    xp = namespace(x)
-    dtype = x.dtype  # type: ignore[attr-defined]  # an array
-    if xp.isdtype(dtype, "complex floating"):
-        raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
-    if not xp.isdtype(dtype, ("real floating", "integral", "bool")):
-        raise errors.ConversionError(f"an array of dtype {dtype} cannot be differentiated: write fgrad.stack([x, y])")
-    return xp
-
-
-def _numpy() -> ModuleType:
-    import numpy as np  # lazily: scripts on floats never load it
-
-    return np
-
-
-def _find_namespace(x: object) -> ModuleType:
-    try:
-        space: ModuleType = x.__array_namespace__()  # type: ignore[attr-defined]  # the standard's way to ask
-    except AttributeError:
-        raise no_value(x) from None
-    if type(x).__name__ in ("MaskedArray", "matrix"):  # NumPy's arrays that compute otherwise
-        raise no_value(x)
-    _namespaces[type(x)] = space
-    return space
-
-
 def ieee(function: Rule, *args: object) -> Value:
     """Compute on Python numbers as NumPy would: inf and nan where `math` raises."""
-    np = _numpy()
+    np = numpy()
     with np.errstate(all="ignore"):
         return cast("Value", np.asarray(function(*[np.float64(x) for x in args])).item())
 
 
 def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
     """Compute natively on Python numbers, else by the array library's function of that name, or `array(xp, *args)`."""
-    memo: dict[tuple[type, object], Rule] = {}  # what computes on each type and dtype of arrays seen
 
+    @functools.cache
     def library(xp: ModuleType) -> Rule:
         return cast("Rule", getattr(xp, name)) if array is None else functools.partial(array, xp)
 
@@ -103,43 +63,40 @@ def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
         for x in args:
             kind = type(x)
             if kind is not float and kind is not int and kind is not bool:
-                key = kind, getattr(x, "dtype", None)
-                function = memo.get(key)
-                if function is None:
-                    function = memo[key] = library(array_namespace(x))
+                function = library(real_namespace(x))
         if function is not None:
             return function(*args)
         try:
             return scalar(*args)
         except (ArithmeticError, ValueError):
-            return ieee(library(_numpy()), *args)
+            return ieee(library(numpy()), *args)
 
     return impl
 
 
-def register(op: Op, function: Function, numpy: str = "") -> None:
-    """Enter a row in the table, its public function, and the NumPy functions (names, spaced) that it stands for."""
+def register(op: Op, function: Function, names: str = "") -> None:
+    """Enter a row in the table, its public function, and the NumPy functions that it stands for: `names`, spaced."""
     table[op.name] = op
     public_functions[op.name] = function
-    numpy_functions.update(dict.fromkeys(numpy.split(), function))
+    numpy_functions.update(dict.fromkeys(names.split(), function))
 
 
-def public(numpy: str = "") -> Callable[[F], F]:
-    """Make a composite function known by its name to methods, and by NumPy's names (spaced) to its protocol."""
+def public(names: str = "") -> Callable[[F], F]:
+    """Make a composite function known by its name to methods, and to NumPy's protocol by its `names`, spaced."""
 
     def enter(function: F) -> F:
         public_functions[function.__name__] = function
-        numpy_functions.update(dict.fromkeys(numpy.split(), function))
+        numpy_functions.update(dict.fromkeys(names.split(), function))
         return function
 
     return enter
 
 
-def stand_in(numpy: str) -> Callable[[F], F]:
+def stand_in(names: str) -> Callable[[F], F]:
     """Make a function known by NumPy's names alone, where NumPy's arguments differ from ours."""
 
     def enter(function: F) -> F:
-        numpy_functions.update(dict.fromkeys(numpy.split(), function))
+        numpy_functions.update(dict.fromkeys(names.split(), function))
         return function
 
     return enter
@@ -150,10 +107,10 @@ def elementwise(name: str, scalar: Rule, partials: tuple[float | Rule, ...] | No
     if partials is None:
         return Op(name, implement(name, scalar, array), scalar)
 
-    def vjp(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
+    def derivative(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
         return scaled(g, partials[i], ans, args)
 
-    return Op(name, implement(name, scalar, array), scalar, partials, vjp)
+    return Op(name, implement(name, scalar, array), scalar, partials, vjp=derivative, jvp=derivative)
 
 
 def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
@@ -163,7 +120,7 @@ def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Va
     try:
         p = partial(ans, *args)
     except ArithmeticError:  # Python's numbers raise where NumPy's give inf or nan
-        np = _numpy()
+        np = numpy()
         p = partial(*[np.float64(x) if type(x) in (float, int) else x for x in (ans, *args)])
     scale = table["scale"]
     return apply(scale, (g, p)) if isinstance(g, Node) or isinstance(p, Node) else scale.impl(g, p)
@@ -176,7 +133,7 @@ def unary(
     partial: float | Rule | None,
     *,
     array: Rule | None = None,
-    numpy: str = "",
+    names: str = "",
 ) -> Unary:
     """Make an elementwise row of one argument, with its local derivative (None: zero) on `ans, x`."""
     op = elementwise(name, scalar, None if partial is None else (partial,), array)
@@ -184,7 +141,7 @@ def unary(
     def function(x: object, /) -> object:
         return apply_unary(op, x) if type(x) is Node else op.impl(x)
 
-    return cast("Unary", _finish(op, function, meaning, numpy))
+    return cast("Unary", _finish(op, function, meaning, names))
 
 
 def binary(
@@ -194,7 +151,7 @@ def binary(
     partials: tuple[float | Rule, float | Rule] | None,
     *,
     array: Rule | None = None,
-    numpy: str = "",
+    names: str = "",
 ) -> Binary:
     """Make an elementwise row of two arguments that broadcast, with a local derivative for each on `ans, x, y`."""
     op = elementwise(name, scalar, partials, array)
@@ -202,12 +159,17 @@ def binary(
     def function(x: object, y: object, /) -> object:
         return apply_binary(op, x, y) if type(x) is Node or type(y) is Node else op.impl(x, y)
 
-    return cast("Binary", _finish(op, function, meaning, numpy))
+    return cast("Binary", _finish(op, function, meaning, names))
 
 
 def linear(name: str, impl: Rule, transpose: Callable[..., Value | None]) -> Op:
     """Make a row that is linear in its one argument: `transpose(g, x, *params)` gives the cotangent back."""
-    op = table[name] = Op(name, impl, vjp=lambda i, g, ans, args, params: transpose(g, *args, *params))
+    op = table[name] = Op(
+        name,
+        impl,
+        vjp=lambda i, g, ans, args, params: transpose(g, *args, *params),
+        jvp=lambda i, t, ans, args, params: apply(op, (t,), params),
+    )
     return op
 
 
@@ -217,19 +179,22 @@ def constant(name: str, impl: Rule) -> Op:
     return op
 
 
-def primitive(name: str, impl: Rule, *vjps: Rule | None) -> Op:
-    """Make a row with a rule per argument: `vjp(g, ans, *args, *params)` gives its cotangent; None: that is zero."""
+def primitive(name: str, impl: Rule, *, vjps: tuple[Rule | None, ...], jvps: tuple[Rule | None, ...]) -> Op:
+    """Make a row with a rule for each argument, on `g` or `t, ans, *args, *params`; None: the derivative is zero."""
 
-    def vjp(i: int, g: Value, ans: Value, args: list[Value], params: tuple[Hashable, ...]) -> Value | None:
-        rule = vjps[i]
-        return None if rule is None else rule(g, ans, *args, *params)
+    def choose(rules: tuple[Rule | None, ...]) -> Callable[..., Value | None]:
+        def derivative(i: int, g: Value, ans: Value, args: list[Value], params: tuple[Hashable, ...]) -> Value | None:
+            rule = rules[i]
+            return None if rule is None else rule(g, ans, *args, *params)
 
-    op = table[name] = Op(name, impl, vjp=vjp)
+        return derivative
+
+    op = table[name] = Op(name, impl, vjp=choose(vjps), jvp=choose(jvps))
     return op
 
 
-def _finish(op: Op, function: F, meaning: str, numpy: str) -> F:
+def _finish(op: Op, function: F, meaning: str, names: str) -> F:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"{meaning} Elementwise, on numbers, arrays and traced values, which broadcast."
-    register(op, function, numpy)
+    register(op, function, names)
     return function

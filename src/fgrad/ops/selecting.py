@@ -9,8 +9,9 @@ from typing import TypeAlias, cast
 
 import attrs
 
+from fgrad.arrays import namespace
 from fgrad.node import Op, Value, X, apply, shape, table
-from fgrad.ops.rows import namespace, public
+from fgrad.ops.rows import public
 from fgrad.ops.shaping import positive_axes, reshape
 
 Index: TypeAlias = object
@@ -85,11 +86,13 @@ _getitem: Op = Op(
     "getitem",
     _getitem_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params)),
+    jvp=lambda i, t, ans, args, params: None if i else apply(_getitem, (t, *args[1:]), params),
 )
 _scatter: Op = Op(
     "scatter",
     _scatter_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_getitem, (g, *args[1:]), params[1:]),
+    jvp=lambda i, t, ans, args, params: None if i else apply(_scatter, (t, *args[1:]), params),
 )
 
 
@@ -108,7 +111,7 @@ def getitem(x: X, index: Index) -> X:
     return cast("X", apply(_getitem, (x, *arrays), (places,)))
 
 
-@public(numpy="take")
+@public(names="take")
 def take(x: X, indices: object, axis: int | None = None) -> X:
     """Pick by integers along one axis, or from the flattened array.
 

@@ -9,8 +9,9 @@ from operator import index
 from typing import SupportsIndex, cast
 
 from fgrad import errors
+from fgrad.arrays import namespace
 from fgrad.node import FUNCTIONS, Node, Op, Value, X, apply, concrete, shape, table
-from fgrad.ops.rows import linear, namespace, public, stand_in
+from fgrad.ops.rows import linear, public, stand_in
 
 Shape = tuple[int, ...]
 
@@ -61,6 +62,11 @@ def sum_to(c: Value, x: object) -> Value:
     return float(c) if dtype is None else _astype.impl(c, dtype)
 
 
+def broadcast_like(t: Value, ans: object) -> Value:
+    """Repeat a tangent to the shape of the result, in its dtype."""
+    return sum_to(t if shape(t) == shape(ans) else apply(_broadcast_to, (t,), (shape(ans),)), ans)
+
+
 def _broadcast_impl(x: object, shape: Shape) -> Value:
     xp = namespace(x)
     out = xp.empty(shape, dtype=xp.asarray(x).dtype)  # several times sooner than a view by broadcast_to
@@ -68,17 +74,18 @@ def _broadcast_impl(x: object, shape: Shape) -> Value:
     return cast("Value", out)
 
 
-def _is_floating(dtype: object) -> bool:
-    return "float" in str(dtype)
-
-
 def _astype_impl(x: object, dtype: object) -> Value:
     xp = namespace(x)
     return cast("Value", xp.astype(xp.asarray(x), dtype)[()])
 
 
-# The walk casts every cotangent to its primal's dtype. A cast to integers or booleans is a step, and gives back nothing.
-_astype: Op = linear("astype", _astype_impl, lambda g, x, dtype: g if _is_floating(dtype) else None)
+def _cast(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[object]) -> Value | None:
+    """The walks cast to the dtype of the primal; a cast to integers or booleans is a step: nothing flows through."""
+    return g if namespace(concrete(ans)).isdtype(_dtype(ans), "real floating") else None
+
+
+_astype: Op = Op("astype", _astype_impl, vjp=_cast, jvp=_cast)
+table["astype"] = _astype
 _reshape: Op = linear(
     "reshape",
     lambda x, shape: namespace(x).reshape(x, shape),
@@ -93,7 +100,7 @@ _permute_dims: Op = linear(
 _matrix_transpose: Op = linear("matrix_transpose", lambda x: x.mT, lambda g, x: apply(_matrix_transpose, (g,)))
 
 
-@public()
+@public(names="astype")
 def astype(x: X, dtype: Hashable) -> X:
     """The same numbers in another dtype; the gradient comes back in the first.
 
@@ -101,10 +108,11 @@ def astype(x: X, dtype: Hashable) -> X:
     >>> astype(np.ones(2), np.float32).dtype
     dtype('float32')
     """
-    return cast("X", apply(_astype, (x,), (dtype,)))
+    xp = namespace(concrete(x))
+    return cast("X", apply(_astype, (x,), (xp.dtype(dtype) if xp.__name__ == "numpy" else dtype,)))
 
 
-@public(numpy="reshape")
+@public(names="reshape")
 def reshape(x: X, shape: int | Shape) -> X:
     """The same numbers, in row-major order, in another shape; one length may be -1.
 
@@ -125,7 +133,7 @@ def _known(x: object, lengths: SupportsIndex | Sequence[SupportsIndex]) -> Shape
     return tuple(prod(shape(x)) // rest if n == -1 and rest else n for n in wanted)
 
 
-@public(numpy="broadcast_to")
+@public(names="broadcast_to")
 def broadcast_to(x: X, shape: Shape) -> X:
     """Repeat x along new axes and along axes of length 1.
 
@@ -148,7 +156,7 @@ def permute_dims(x: X, axes: Sequence[int]) -> X:
     return cast("X", apply(_permute_dims, (x,), (positive_axes(axes, len(shape(x))),)))
 
 
-@public(numpy="matrix_transpose")
+@public(names="matrix_transpose")
 def matrix_transpose(x: X) -> X:
     """Swap the last two axes.
 
@@ -161,7 +169,7 @@ def matrix_transpose(x: X) -> X:
     return cast("X", apply(_matrix_transpose, (x,)))
 
 
-@public(numpy="squeeze")
+@public(names="squeeze")
 def squeeze(x: X, axis: int | Sequence[int] | None = None) -> X:
     """Drop axes of length 1: those named, or all.
 
@@ -176,7 +184,7 @@ def squeeze(x: X, axis: int | Sequence[int] | None = None) -> X:
     return reshape(x, tuple(n for i, n in enumerate(lengths) if i not in drop))
 
 
-@public(numpy="expand_dims")
+@public(names="expand_dims")
 def expand_dims(x: X, axis: int | Sequence[int] = 0) -> X:
     """Put in an axis of length 1 at each of the places named.
 
@@ -197,12 +205,16 @@ def _part(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[int
     return FUNCTIONS["getitem"](g, cut)  # type: ignore[return-value]  # a value
 
 
-_concat = table["concat"] = Op(
-    "concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part
-)
+def _padded(i: int, t: Value, ans: Value, args: Sequence[Value], params: tuple[int]) -> Value:
+    """Put the tangent of argument i in its place, among zeros."""
+    return apply(_concat, tuple([t if j == i else zeros_like(x) for j, x in enumerate(args)]), params)
 
 
-@public(numpy="concatenate")
+_concat: Op = Op("concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part, jvp=_padded)
+table["concat"] = _concat
+
+
+@public(names="concatenate concat")
 def concat(arrays: Sequence[X], axis: int | None = 0) -> X:
     """Join arrays along an axis that they have; axis=None joins them flattened.
 
@@ -216,7 +228,7 @@ def concat(arrays: Sequence[X], axis: int | None = 0) -> X:
     return cast("X", apply(_concat, parts, positive_axes(axis or 0, len(shape(parts[0])))))
 
 
-@public(numpy="stack")
+@public(names="stack")
 def stack(arrays: Sequence[X], axis: int = 0) -> X:
     """Join arrays, or numbers, of one shape along a new axis.
 
@@ -284,8 +296,9 @@ def _size(a: object) -> int:
 
 
 @stand_in("zeros_like")
-def _zeros_like(a: object) -> object:
-    return namespace(concrete(a)).zeros_like(concrete(a))
+def zeros_like(a: object) -> Value:
+    """Zeros of a value's shape and dtype: a constant."""
+    return cast("Value", namespace(concrete(a)).zeros_like(concrete(a)))
 
 
 @stand_in("ones_like")

@@ -1,0 +1,64 @@
+"""What is a number and what an array, of whichever library follows the Array API standard.
+
+Knows how to ask a value for its library, and what is refused; nothing of nodes and ops. NumPy is imported when the
+first array is used.
+"""
+
+from types import ModuleType
+from typing import Final
+
+from fgrad import errors
+
+_libraries: Final[dict[type, ModuleType]] = {}  # a memo: the library of each array type seen
+_checked: Final[dict[tuple[type, object], ModuleType]] = {}  # a memo: likewise, where dtypes are those of real numbers
+
+
+def numpy() -> ModuleType:
+    """NumPy, imported now."""
+    import numpy as np  # lazily: scripts on floats never load it
+
+    return np
+
+
+def namespace(*args: object) -> ModuleType:
+    """The library of the first array among `args`; NumPy if all are numbers."""
+    for x in args:
+        kind = type(x)
+        if kind not in (float, int, bool):
+            return _libraries.get(kind) or _find(x)
+    return numpy()
+
+
+def real_namespace(x: object) -> ModuleType:
+    """The library of an array of real numbers, integers or booleans; a `ConversionError` for anything else."""
+    key = type(x), getattr(x, "dtype", None)
+    return _checked.get(key) or _checked.setdefault(key, _check(x))
+
+
+def no_value(x: object) -> errors.ConversionError:
+    """Say that `x` is nothing to compute with."""
+    return errors.ConversionError(
+        f"{type(x).__name__} is neither a number nor an array{errors.user_line()}: write np.asarray(x) for a list of "
+        "numbers, fgrad.stack(x) for a list of traced values"
+    )
+
+
+def _find(x: object) -> ModuleType:
+    try:
+        space: ModuleType = x.__array_namespace__()  # type: ignore[attr-defined]  # the standard's way to ask
+    except AttributeError:
+        raise no_value(x) from None
+    if type(x).__name__ in ("MaskedArray", "matrix", "recarray"):  # NumPy's arrays that compute otherwise
+        raise no_value(x)
+    _libraries[type(x)] = space
+    return space
+
+
+def _check(x: object) -> ModuleType:
+    space = namespace(x)
+    dtype = x.dtype  # type: ignore[attr-defined]  # an array
+    if space.isdtype(dtype, "complex floating"):
+        raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
+    if not space.isdtype(dtype, ("real floating", "integral", "bool")):
+        raise errors.ConversionError(f"an array of dtype {dtype} cannot be differentiated: write fgrad.stack([x, y])")
+    return space

@@ -1,0 +1,34 @@
+"""What importing costs, in a fresh process, beyond the start of the bare interpreter."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from time import perf_counter
+
+from tests.benchmarks.work import Make, Run, Target, Work
+
+
+def _seconds(code: str) -> float:
+    start = perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return perf_counter() - start
+
+
+def _importing(module: str) -> Make:
+    def make() -> Run:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"no module {module}", name=module)
+        return Run(lambda: _seconds(f"import {module}") - _seconds("pass"))
+
+    return make
+
+
+WORKS = [
+    Work(
+        "import",
+        "import in a fresh process, less the interpreter's own start",
+        {module: _importing(module) for module in ("fgrad", "numpy", "jax", "torch", "autograd")},
+        [Target("jax", 5.0, "fgrad ≤ 1/5 of it")],
+        timed=False,
+    ),
+]

@@ -1,0 +1,49 @@
+"""The benchmarks run, and time only contestants that give one answer. No test here looks at a clock."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from tests.benchmarks.__main__ import WORKS, main
+from tests.benchmarks.measure import Measured, measure
+from tests.benchmarks.report import table
+from tests.benchmarks.work import Run, Work, check_agreement, set_up
+
+
+@pytest.mark.parametrize("name", ["expression", "tiny", "digits", "moons-matrices"])
+def test_contestants_agree(name: str) -> None:
+    """All peers that are installed give fgrad's value and gradient."""
+    runs, missing = set_up(WORKS[name])
+    assert "fgrad" in runs
+    assert all(find_spec(module.split(".")[0]) is None for module in missing.values())
+    check_agreement(WORKS[name], runs)
+
+
+def test_disagreement_is_loud() -> None:
+    """A wrong number stops the benchmark before anything is timed."""
+    work = Work(
+        "w", "", {"fgrad": lambda: Run(lambda: 1.0, lambda x: [x]), "it": lambda: Run(lambda: 1.1, lambda x: [x])}
+    )
+    with pytest.raises(ArithmeticError, match=r"1\.1 for it, 1\.0"):
+        measure(work, repeat=1, turn=0.0)
+
+
+def test_table_shows_ratios_and_the_missing() -> None:
+    """A row for each contestant, relative to fgrad, with its target; a note for each that is left out."""
+    work = WORKS["tiny"]
+    lines = [*table(work, Measured({"fgrad": [1e-3, 2e-3], "micrograd": [3e-3, 6e-3]}, {"peer": "peer"}))]
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "fgrad 1.50 ms 1.00 ms 2.00 ms 1.00×",
+        "micrograd 4.50 ms 3.00 ms 6.00 ms 3.00× ≥ 1× (aim 1.2×): reached",
+        "peer left out: no module peer",
+    ]
+
+
+def test_every_target_names_a_contestant() -> None:
+    for work in WORKS.values():
+        assert {target.against for target in work.targets} <= {*work.contestants}
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*WORKS]
