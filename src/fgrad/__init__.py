@@ -100,7 +100,7 @@ from fgrad.ops.shaping import (
     stack,
 )
 from fgrad.trace import Trace, trace
-from fgrad.transforms import grad, value_and_grad, vjp
+from fgrad.transforms import grad, hvp, jvp, linearize, value_and_grad, vjp
 
 if TYPE_CHECKING:
     from fgrad import io, nn
@@ -145,12 +145,15 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hvp",
     "io",
     "isfinite",
     "isinf",
     "isnan",
+    "jvp",
     "less",
     "less_equal",
+    "linearize",
     "log",
     "log1p",
     "log2",

@@ -4,6 +4,8 @@ Knows how to ask a value for its library, and what is refused; nothing of nodes 
 first array is used.
 """
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Final
 
@@ -33,6 +35,12 @@ def real_namespace(x: object) -> ModuleType:
     """The library of an array of real numbers, integers or booleans; a `ConversionError` for anything else."""
     key = type(x), getattr(x, "dtype", None)
     return _checked.get(key) or _checked.setdefault(key, _check(x))
+
+
+def quiet() -> AbstractContextManager[object]:
+    """Keep NumPy, if it is in use at all, from warning of infinities in derivative work."""
+    np = sys.modules.get("numpy")
+    return nullcontext() if np is None else np.errstate(all="ignore")
 
 
 def no_value(x: object) -> errors.ConversionError:

@@ -6,6 +6,7 @@ Knows how to sum what flows into a node; nothing of the other walks, of function
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from fgrad.arrays import quiet
 from fgrad.node import Node, Scope, Value
 from fgrad.ops.shaping import broadcast_like
 
@@ -14,9 +15,10 @@ Tangents: TypeAlias = dict[Node, Value]
 
 def push(order: Iterable[Node], scope: Scope, tangents: Tangents) -> Tangents:
     """Carry `tangents` on through the nodes of `order`, oldest first, into the dict given; what is absent is zero."""
-    for node in order:
-        if type(node.value) is not float or not _push_floats(node, tangents):
-            _push(node, scope, tangents)
+    with quiet():
+        for node in order:
+            if type(node.value) is not float or not _push_floats(node, tangents):
+                _push(node, scope, tangents)
     return tangents
 
 

@@ -78,6 +78,11 @@ def _operators(name: str) -> "tuple[Callable[[Node, object], Node], Callable[[No
     return lambda x, y: apply_binary(table[name], x, y), lambda y, x: apply_binary(table[name], x, y)
 
 
+def _method(name: str) -> "Callable[..., Node]":
+    """Make the method that does what NumPy's function of that name does."""
+    return lambda self, *args, **kwargs: _numpy(name, self, *args, **kwargs)
+
+
 def _operator(name: str) -> "Callable[[Node], Node]":
     """Make the method for a row of one argument."""
     return lambda x: apply_unary(table[name], x)
@@ -166,11 +171,12 @@ class Node:
         first = shape[0] if len(shape) == 1 else shape
         return _call("reshape", self, first)
 
-    def __getattr__(self, name: str) -> "Callable[..., Node]":
-        """NumPy's methods, as its functions: x.max(0) is np.max(x, 0)."""
-        if name in numpy_functions:
-            return functools.partial(_numpy, name, self)
-        raise AttributeError(f"a traced value has no attribute {name!r}: {_nearest(name)}")
+    # NumPy's methods, as its functions: x.max(0) is np.max(x, 0).
+    argmax, argmin, argsort, max, min, std, var = map(
+        _method, ["argmax", "argmin", "argsort", "max", "min", "std", "var"]
+    )
+    astype, clip, copy, dot, round, take = map(_method, ["astype", "clip", "copy", "dot", "round", "take"])
+    ravel, squeeze, swapaxes = map(_method, ["ravel", "squeeze", "swapaxes"])
 
     @property
     def T(self) -> "Node":  # noqa: N802  # the field's name

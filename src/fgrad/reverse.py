@@ -3,11 +3,10 @@
 Knows how to sum what flows along the edges; nothing of the other walks, of functions or of pytrees.
 """
 
-import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
+from fgrad.arrays import quiet
 from fgrad.node import Node, Scope, Value
 from fgrad.ops.shaping import sum_to
 
@@ -79,9 +78,3 @@ def _pull(node: Node, g: Value, scope: Scope, cotangents: Cotangents) -> None:
                 c = sum_to(c, args[i])
                 e = cotangents.get(x)
                 cotangents[x] = c if e is None else e + c
-
-
-def quiet() -> AbstractContextManager[object]:
-    """Keep NumPy, if it is in use at all, from warning of infinities in derivative work."""
-    numpy = sys.modules.get("numpy")
-    return nullcontext() if numpy is None else numpy.errstate(all="ignore")

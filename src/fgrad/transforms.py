@@ -1,4 +1,4 @@
-"""The transforms: grad, value_and_grad, vjp, each a sentence over a trace and a walk.
+"""The transforms: grad, value_and_grad, vjp, jvp, linearize, hvp, each a sentence over a trace and a walk.
 
 Knows what a call means (which arguments, which structure, which type); nothing of how the walks work inside.
 """
@@ -10,7 +10,7 @@ from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from fgrad import errors, graph, reverse, tree
+from fgrad import errors, forward, graph, reverse, tree
 from fgrad.arrays import namespace
 from fgrad.node import Arithmetic, Node, Scope, Value, concrete, shape
 from fgrad.ops.shaping import sum_to
@@ -202,12 +202,50 @@ def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> ob
     order = graph.ancestors(outputs, traced.scope)
 
     def pullback(cotangent: object) -> object:
-        leaves = tree.matching_leaves(traced.out_structure, cotangent, "cotangent")
-        seeds = [_seed(c, y, i, traced.out_structure) for i, (c, y) in enumerate(zip(leaves, outputs, strict=True))]
+        seeds = _matching(cotangent, outputs, traced.out_structure, "cotangent")
         return _pull_back(traced, order, outputs, seeds)
 
-    out = tree.unflatten(traced.out_structure, [graph.copied(_value(y, traced.scope)) for y in traced.outputs])
+    out = _result(traced)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
+
+
+def jvp(f: Callable[[*Ts], V], primals: tuple[*Ts], tangents: tuple[*Ts]) -> tuple[V, V]:
+    """Give f(*primals) and its directional derivative along `tangents`, pytrees like the primals.
+
+    >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
+    (6.0, 23.0)
+    """
+    traced = run(lambda inputs: f(*inputs), primals, argument_namer(f))
+    order = graph.ancestors(traced.outputs, traced.scope)
+    return cast("V", _result(traced)), cast("V", _push(traced, order, traced.outputs, tangents))
+
+
+def linearize(f: Callable[[*Ts], V], *primals: *Ts) -> tuple[V, Callable[[*Ts], V]]:
+    """Give f(*primals) and its pushforward, from tangents of the primals to the tangent of the result.
+
+    The pushforward is pure, like the pullback of `vjp`.
+
+    >>> out, pushforward = linearize(lambda x: x * x, 3.0)
+    >>> out, pushforward(1.0), pushforward(10.0)
+    (9.0, 6.0, 60.0)
+    """
+    traced = run(lambda inputs: f(*inputs), primals, argument_namer(f), own=True)
+    outputs = graph.owned(traced.outputs, traced.scope)
+    order = graph.ancestors(outputs, traced.scope)
+    return cast("V", _result(traced)), lambda *tangents: cast("V", _push(traced, order, outputs, tangents))
+
+
+def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> object:
+    """The product of the Hessian of `f` with `tangents`: the derivative of the gradient along them.
+
+    In the shape of the gradient with respect to all primals: a tuple of pytrees, or, of a single primal, no tuple.
+
+    >>> hvp(lambda x: x**3, (2.0,), (1.0,))
+    12.0
+    """
+    gradient = cast("Callable[[*Ts], tuple[object, ...]]", grad(f, tuple(range(len(primals)))))
+    _, products = jvp(gradient, primals, tangents)
+    return products[0] if len(primals) == 1 else products
 
 
 def _value_and_grad(
@@ -336,14 +374,34 @@ def _one(value: object) -> object:
     return 1.0 if isinstance(value, float | int) else namespace(value).ones_like(value)
 
 
-def _seed(c: object, y: object, i: int, structure: tree.Structure) -> object:
-    """A user's cotangent for the output y, as the walk wants it."""
-    path = tree.paths(structure, "cotangent")[i]
-    if not _is_real(c):
-        raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
-    if shape(c) != shape(y):
-        raise errors.StructureError(f"{path} must have the shape {shape(y)} of the result, not {shape(c)}")
-    return sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
+def _matching(given: object, values: Sequence[object], structure: tree.Structure, what: str) -> list[object]:
+    """The leaves of a user's cotangents or tangents, one for each value, as the walks want them."""
+    leaves = tree.matching_leaves(structure, given, what)
+    for i, (c, y) in enumerate(zip(leaves, values, strict=True)):
+        if not _is_real(c):
+            path = tree.paths(structure, what)[i]
+            raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
+        if shape(c) != shape(y):
+            path = tree.paths(structure, what)[i]
+            raise errors.StructureError(f"{path} must have the shape {shape(y)} of what it belongs to, not {shape(c)}")
+        leaves[i] = sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
+    return leaves
+
+
+def _result(traced: Trace) -> object:
+    """What the function returned, fresh."""
+    values = [graph.copied(_value(y, traced.scope)) for y in traced.outputs]
+    return tree.unflatten(traced.out_structure, values)
+
+
+def _push(traced: Trace, order: Sequence[Node], outputs: Sequence[object], tangents: tuple[object, ...]) -> object:
+    """The tangent of the result, fresh and of its structure and types, from tangents of the inputs."""
+    leaves = _matching(tuple(tangents), [x.value for x in traced.inputs], traced.in_structure, "tangents")
+    given = dict(zip(traced.inputs, cast("list[Value]", leaves), strict=True))
+    pushed = forward.push(reversed(order), traced.scope, given)
+    found = [pushed.get(y) if type(y) is Node else None for y in outputs]
+    values = [_value(y, traced.scope) for y in outputs]
+    return tree.unflatten(traced.out_structure, [_fresh(t, y) for t, y in zip(found, values, strict=True)])
 
 
 def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:
