@@ -138,7 +138,7 @@ DERIVATIVES_AT_POLES: list[tuple[str, float, float]] = [
     ("acosh(x)", 1.0, inf),
     ("sigmoid(x)", -1000.0, 0.0),
     ("tanh(x)", 1000.0, 0.0),
-    ("relu(x)", nan, nan),
+    ("relu(x)", nan, 0.0),
 ]
 
 

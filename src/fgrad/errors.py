@@ -36,6 +36,10 @@ class ConversionError(FgradError, TypeError):
     """A traced value met code that wants a plain number or array, which would lose its gradient."""
 
 
+class BranchError(FgradError, TypeError):
+    """Python's `if`, `while` or indexing met a value that stands for many examples at once."""
+
+
 class MutationError(FgradError, TypeError):
     """A traced value, or an array that would have to hold one, was assigned to in place."""
 

@@ -39,7 +39,8 @@ class Op:
     raises ArithmeticError or ValueError, `impl` decides. `vjp(i, g, ans, args, params)` gives the cotangent of argument
     i, and `jvp(i, t, ans, args, params)` what its tangent t adds to the result's; without them the derivative is zero.
     Elementwise rows also show the `partials` that theirs are made of: a local derivative, a constant or a rule on
-    `ans, *args`, for each argument.
+    `ans, *args`, for each argument. `batch(op, args, batched, params, size)` does the op for all examples at once,
+    which batched arguments have along their first axis; without one broadcasting does it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Op:
     partials: tuple[float | Rule, ...] | None = None
     vjp: Callable[..., Value | None] | None = None
     jvp: Callable[..., Value | None] | None = None
+    batch: Rule | None = None
 
 
 INPUT: Final = Op("input", impl=lambda value: value)
@@ -69,6 +71,8 @@ class Scope:
 
     input_name: Callable[[int], str] = str
     """Names input number i, for messages."""
+    readable: bool = True
+    """Whether a traced value may decide a branch: not where it stands for many examples."""
     open: bool = True
     serial: int = attrs.field(init=False, factory=count().__next__)
 
@@ -221,15 +225,18 @@ class Node:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        _readable(self)
         return bool(self.value)
 
     def __index__(self) -> int:
+        _readable(self)
         value = concrete(self)
         if isinstance(value, float) or "float" in str(self.dtype):
             raise _untraceable("an integer is wanted here", "keep it a float, or compute the integer from .shape")
         return int(cast("int", value))
 
     def __int__(self) -> int:
+        _readable(self)
         value = concrete(self)
         if isinstance(value, float) or "float" in str(self.dtype):
             raise _untraceable("int() has no gradient", "write fgrad.floor(x) or fgrad.round(x)")
@@ -422,6 +429,18 @@ def _compare(name: str, x: Node, y: object) -> Node:
         return apply_binary(table[name], x, y)
     except errors.ConversionError:
         return NotImplemented  # type: ignore[no-any-return]  # no number or array: Python then says that they differ
+
+
+def _readable(node: Node) -> None:
+    """Raise unless `node`, and all that it stands for in outer scopes, is one value."""
+    x: object = node
+    while type(x) is Node:
+        if not x.scope.readable:
+            raise errors.BranchError(
+                f"a branch cannot depend on a batched value{errors.user_line()}: each example may go its own way; "
+                "write fgrad.where(condition, x, y)"
+            )
+        x = x.value
 
 
 def _untraceable(what: str, instead: str) -> errors.ConversionError:

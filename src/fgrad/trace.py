@@ -99,21 +99,25 @@ def run(
     *,
     has_aux: bool = False,
     own: bool = False,
+    batched: bool = False,
 ) -> Trace:
     """Trace `f` on a tuple or dict of pytrees, its inputs; `root` names an entry, for messages.
 
     With `has_aux`, f returns a pair, whose second half is kept, with nodes of this scope unwrapped.
-    With `own`, arrays among the inputs are copied. Raises `LeafError` for what cannot be differentiated.
+    With `own`, arrays among the inputs are copied. With `batched`, the inputs are examples, which decide no branch and
+    may be of any dtype; else a `LeafError` is raised for what cannot be differentiated.
     """
     leaves, structure = tree.flatten(inputs)
 
     def input_name(i: int) -> str:
         return tree.paths(structure, root)[i]
 
-    values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
+    values = leaves
+    if not batched:
+        values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
     if own:
         values = [graph.copied(x) for x in values]
-    scope = Scope(input_name)
+    scope = Scope(input_name, readable=not batched)
     try:
         nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
         result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that they have

@@ -5,15 +5,17 @@ Knows what a call means (which arguments, which structure, which type); nothing 
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
 
 import attrs
 
-from fgrad import errors, forward, graph, reverse, tree
+from fgrad import batch, errors, forward, graph, reverse, tree
 from fgrad.arrays import namespace
 from fgrad.node import Arithmetic, Node, Scope, Value, concrete, shape
-from fgrad.ops.shaping import sum_to
+from fgrad.ops.selecting import getitem
+from fgrad.ops.shaping import broadcast_to, move_axes, sum_to
 from fgrad.trace import Trace, argument_namer, describe, run
 
 T = TypeVar("T")
@@ -26,6 +28,7 @@ R = TypeVar("R", bound=Arithmetic)
 A_co = TypeVar("A_co", covariant=True)
 V_co = TypeVar("V_co", covariant=True)
 Argnums: TypeAlias = int | tuple[int, ...] | None
+Axes: TypeAlias = "int | tuple[Axes, ...] | list[Axes] | Mapping[str, Axes] | None"
 Inputs: TypeAlias = tuple[object, ...] | dict[str, object]
 
 
@@ -248,6 +251,54 @@ def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> obj
     return products[0] if len(primals) == 1 else products
 
 
+def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P, V]:
+    """Make the function of many examples at once from `f`, a function of one.
+
+    `in_axes` says along which axis of the arguments the examples lie: an integer or None (the same for all) for every
+    argument, or a tuple with one for each, each a pytree that is a prefix of the argument. Keywords have them along
+    axis 0. `out_axes` says where they go in the result. f is traced once and done on all examples together.
+
+    Raises `StructureError` where sizes disagree, and `BranchError` where f branches on an example's value.
+
+    >>> import numpy as np
+    >>> vmap(lambda x, y: x @ y, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
+    array([3., 4.])
+    """
+
+    @functools.wraps(f)
+    def batched(*args: P.args, **kwargs: P.kwargs) -> V:
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise errors.ArgumentError(f"in_axes has {len(in_axes)} entries for {len(args)} positional arguments")
+        leaves, structure = tree.flatten((args, kwargs))
+        prefix = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
+        axes = tree.spread((prefix, 0 if kwargs else {}), (args, kwargs), "in_axes")
+        names = [str(argument_namer(f)(i)) for i in range(len(args))]
+        size = _batch_size(leaves, axes, structure, names)
+        whole = [x if a is None else move_axes(x, a, 0) for x, a in zip(leaves, axes, strict=True)]  # type: ignore[type-var]  # values
+        places = [i for i, a in enumerate(axes) if a is not None]
+
+        def one(examples: tuple[object, ...]) -> object:
+            replaced = list(whole)
+            for i, x in zip(places, examples, strict=True):
+                replaced[i] = x
+            some_args, some_kwargs = cast(
+                "tuple[tuple[object, ...], dict[str, object]]", tree.unflatten(structure, replaced)
+            )
+            return f(*some_args, **some_kwargs)  # type: ignore[arg-type]  # P's
+
+        examples = tuple([_example(whole[i], size) for i in places])
+        traced = run(one, examples, lambda i: f"example {i}", batched=True)
+        order = reversed(graph.ancestors(traced.outputs, traced.scope, constants=True))
+        given = {x: cast("Value", whole[i]) for x, i in zip(traced.inputs, places, strict=True)}
+        done = batch.replay(order, traced.scope, given, size)
+        results = [_batch_of(y, done, traced.scope, size) for y in traced.outputs]
+        to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
+        moved = [y if a is None else move_axes(y, 0, a) for y, a in zip(results, to, strict=True)]  # type: ignore[type-var]  # values
+        return cast("V", tree.unflatten(traced.out_structure, [graph.copied(y) for y in moved]))
+
+    return batched
+
+
 def _value_and_grad(
     f: Callable[..., object], argnums: Argnums, has_aux: bool, transform: str
 ) -> Callable[[tuple[object, ...], Mapping[str, object]], tuple[object, object, object]]:
@@ -402,6 +453,40 @@ def _push(traced: Trace, order: Sequence[Node], outputs: Sequence[object], tange
     found = [pushed.get(y) if type(y) is Node else None for y in outputs]
     values = [_value(y, traced.scope) for y in outputs]
     return tree.unflatten(traced.out_structure, [_fresh(t, y) for t, y in zip(found, values, strict=True)])
+
+
+def _batch_size(
+    leaves: Sequence[object], axes: Sequence[int | None], structure: tree.Structure, names: Sequence[str]
+) -> int:
+    """How many examples there are; an error names two leaves that do not agree."""
+    paths = [re.sub(r"^tree\[0\]\[(\d+)\]", lambda m: names[int(m[1])], path) for path in tree.paths(structure)]
+    sizes: dict[int, str] = {}
+    for x, a, path in zip(leaves, axes, paths, strict=True):
+        if a is not None:
+            if not -len(shape(x)) <= a < len(shape(x)):
+                raise errors.StructureError(f"{path} has the shape {shape(x)}, which has no axis {a} of examples")
+            sizes.setdefault(shape(x)[a], path)
+    if not sizes:
+        raise errors.ArgumentError("vmap needs an argument with examples: all of in_axes is None")
+    (size, first), *others = sizes.items()
+    if others:
+        raise errors.StructureError(f"{first} has {size} examples, but {others[0][1]} has {others[0][0]}")
+    return size
+
+
+def _example(x: object, size: int) -> object:
+    """One example of a batch; of an empty one, ones."""
+    if size:
+        return getitem(x, 0)  # type: ignore[type-var]  # a value
+    value = concrete(x)
+    return namespace(value).ones(shape(x)[1:], dtype=value.dtype)[()]  # type: ignore[attr-defined]  # an array
+
+
+def _batch_of(y: object, done: batch.Batches, scope: Scope, size: int) -> object:
+    """The results of all examples; what does not depend on them is repeated."""
+    if type(y) is Node and y.scope is scope:
+        return done[y]
+    return broadcast_to(y, (size, *shape(y)))  # type: ignore[type-var]  # a value
 
 
 def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:

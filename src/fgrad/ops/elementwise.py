@@ -90,7 +90,7 @@ isinf: Unary          = unary("isinf", "Whether x is inf or -inf.", math.isinf, 
 isfinite: Unary       = unary("isfinite", "Whether x is neither inf nor nan.", math.isfinite, None, names="isfinite")
 
 # --- activations -----------------------------------------------------------------------------------------------------
-relu: Unary     = unary("relu", "x where it is positive, else 0; its derivative at 0 is 0.", lambda x: max_(x, 0.0), lambda ans, x: sign(ans),
+relu: Unary     = unary("relu", "x where it is positive, else 0; its derivative at 0 is 0.", lambda x: max_(x, 0.0), lambda ans, x: ans > 0,
                  array=lambda xp, x: xp.maximum(x, 0))
 sigmoid: Unary  = unary("sigmoid", "1 / (1 + exp(-x)), without overflow.", lambda x: _sigmoid(math, x), lambda ans, x: ans * (1 - ans),
                  array=lambda xp, x: _sigmoid(xp, x))

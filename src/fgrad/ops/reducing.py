@@ -46,8 +46,17 @@ _UFUNCS: Final = {"sum": "add", "max": "maximum", "min": "minimum"}  # NumPy's s
 
 
 def _kept(g: Value, x: object, axes: tuple[int, ...]) -> Value:
-    """Give a reduced value its axes back, with length 1."""
-    return reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape(x))))
+    """Give a reduced value its axes back, with length 1, so that it broadcasts against x; a scalar does so anyway."""
+    have = shape(x)
+    if not have or (len(axes) == len(have) and not shape(g)):
+        return g
+    return reshape(g, tuple([1 if i in axes else n for i, n in enumerate(have)]))
+
+
+def _over(op: Op, args: list[Value], batched: list[bool], params: tuple[tuple[int, ...], bool], size: int) -> Value:
+    """The batch rule of a row whose first param are axes: they are counted from behind the batch axis."""
+    axes, *rest = params
+    return apply(op, tuple(args), (tuple([a + 1 for a in axes]), *rest))
 
 
 def _reduction(name: str) -> Rule:
@@ -64,7 +73,12 @@ def _reduction(name: str) -> Rule:
     return impl
 
 
-_sum = linear("sum", _reduction("sum"), lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)))
+_sum: Op = linear(
+    "sum",
+    _reduction("sum"),
+    lambda g, x, axes, keepdims: broadcast_to(_kept(g, x, axes), shape(x)),
+    batch=_over,
+)
 
 
 def _share(ans: Value, x: Value, axes: tuple[int, ...]) -> Value:
@@ -77,6 +91,7 @@ _mean = linear(
     "mean",
     _reduction("mean"),
     lambda g, x, axes, keepdims: broadcast_to(_kept(g * (1 / max_(_count(x, axes), 1)), x, axes), shape(x)),
+    batch=_over,
 )
 
 
@@ -86,6 +101,7 @@ def _extreme(name: str) -> Op:
         _reduction(name),
         vjps=(lambda g, ans, x, axes, keepdims: scale(_kept(g, x, axes), _share(ans, x, axes)),),
         jvps=(lambda t, ans, x, axes, keepdims: sum(scale(t, _share(ans, x, axes)), axes, keepdims),),
+        batch=_over,
     )
 
 
@@ -190,6 +206,7 @@ _logsumexp = primitive(
     _logsumexp_impl,
     vjps=(lambda g, ans, x, axes, keepdims: _kept(g, x, axes) * _weights(ans, x, axes),),
     jvps=(lambda t, ans, x, axes, keepdims: sum(t * _weights(ans, x, axes), axes, keepdims),),
+    batch=_over,
 )
 
 
@@ -217,6 +234,7 @@ _log_softmax = primitive(
     _log_softmax_impl,
     vjps=(lambda g, ans, x, axes: g - exp(ans) * sum(g, axes, keepdims=True),),
     jvps=(lambda t, ans, x, axes: t - sum(exp(ans) * t, axes, keepdims=True),),
+    batch=_over,
 )
 
 
@@ -242,8 +260,20 @@ def softmax(x: X, axis: Axis = -1) -> X:
     return exp(log_softmax(x, axis))
 
 
+def _over_index(
+    op: Op, args: list[Value], batched: list[bool], params: tuple[int | None, tuple[str, bool]], size: int
+) -> Value:
+    axis, option = params
+    (x,) = args
+    if axis is not None:
+        return apply(op, (x,), (axis if axis < 0 else axis + 1, option))
+    flat = apply(op, (reshape(x, (size, -1)),), (1, ("keepdims", False)))
+    return reshape(flat, (size, *[1] * (len(shape(x)) - 1))) if option == ("keepdims", True) else flat
+
+
 def _index_row(name: str) -> Op:
-    return constant(name, lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params)))
+    impl: Rule = lambda x, axis, *params: getattr(namespace(x), name)(x, axis=axis, **dict(params))
+    return constant(name, impl, _over_index)
 
 
 _argmax, _argmin, _argsort = _index_row("argmax"), _index_row("argmin"), _index_row("argsort")

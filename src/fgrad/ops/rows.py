@@ -162,24 +162,32 @@ def binary(
     return cast("Binary", _finish(op, function, meaning, names))
 
 
-def linear(name: str, impl: Rule, transpose: Callable[..., Value | None]) -> Op:
+def linear(name: str, impl: Rule, transpose: Rule, batch: Rule | None = None) -> Op:
     """Make a row that is linear in its one argument: `transpose(g, x, *params)` gives the cotangent back."""
     op = table[name] = Op(
         name,
         impl,
         vjp=lambda i, g, ans, args, params: transpose(g, *args, *params),
         jvp=lambda i, t, ans, args, params: apply(op, (t,), params),
+        batch=batch,
     )
     return op
 
 
-def constant(name: str, impl: Rule) -> Op:
+def constant(name: str, impl: Rule, batch: Rule | None = None) -> Op:
     """Make a row whose derivative is zero."""
-    op = table[name] = Op(name, impl)
+    op = table[name] = Op(name, impl, batch=batch)
     return op
 
 
-def primitive(name: str, impl: Rule, *, vjps: tuple[Rule | None, ...], jvps: tuple[Rule | None, ...]) -> Op:
+def primitive(
+    name: str,
+    impl: Rule,
+    *,
+    vjps: tuple[Rule | None, ...],
+    jvps: tuple[Rule | None, ...],
+    batch: Rule | None = None,
+) -> Op:
     """Make a row with a rule for each argument, on `g` or `t, ans, *args, *params`; None: the derivative is zero."""
 
     def choose(rules: tuple[Rule | None, ...]) -> Callable[..., Value | None]:
@@ -189,7 +197,7 @@ def primitive(name: str, impl: Rule, *, vjps: tuple[Rule | None, ...], jvps: tup
 
         return derivative
 
-    op = table[name] = Op(name, impl, vjp=choose(vjps), jvp=choose(jvps))
+    op = table[name] = Op(name, impl, vjp=choose(vjps), jvp=choose(jvps), batch=batch)
     return op
 
 

@@ -9,10 +9,11 @@ from typing import TypeAlias, cast
 
 import attrs
 
+from fgrad import errors
 from fgrad.arrays import namespace
 from fgrad.node import Op, Value, X, apply, shape, table
 from fgrad.ops.rows import public
-from fgrad.ops.shaping import positive_axes, reshape
+from fgrad.ops.shaping import broadcast_to, move_axes, positive_axes, reshape
 
 Index: TypeAlias = object
 
@@ -82,20 +83,71 @@ def _scatter_impl(g: object, *rest: object) -> Value:
     return cast("Value", out)
 
 
+_ALL = Span(None, None, None)
+
+
+def _batched_getitem(
+    op: Op, args: list[Value], batched: list[bool], params: tuple[tuple[Place, ...]], size: int
+) -> Value:
+    """Index each example: by a slice over the batch axis, or, where arrays are batched too, by its own number."""
+    x, *arrays = args
+    index, lead, rank = _lifted(batched, arrays, params[0], size)
+    if not batched[0]:
+        x = broadcast_to(x, (size, *shape(x)))
+    picked = apply(op, (x, *index[0]), (index[1],))
+    # NumPy puts the axes of separated arrays first, before the batch axis.
+    return move_axes(picked, rank, 0) if lead else picked
+
+
+def _batched_scatter(
+    op: Op, args: list[Value], batched: list[bool], params: tuple[tuple[int, ...], tuple[Place, ...]], size: int
+) -> Value:
+    g, *arrays = args
+    lengths, places = params
+    index, lead, rank = _lifted(batched, arrays, places, size)
+    if not batched[0]:
+        g = broadcast_to(g, (size, *shape(g)))
+    return apply(op, (move_axes(g, 0, rank) if lead else g, *index[0]), ((size, *lengths), index[1]))
+
+
+def _lifted(
+    batched: list[bool], arrays: list[Value], places: tuple[Place, ...], size: int
+) -> tuple[tuple[tuple[object, ...], tuple[Place, ...]], bool, int]:
+    """The index of a batch; whether its arrays' axes come before the batch axis; and how many those are."""
+    if any(batched[1:]):
+        leading = list(places[: len(arrays)])
+        if any(not isinstance(p, Hole) for p in leading):
+            raise errors.MissingRowError(
+                "vmap of an index by batched arrays needs them first, as in x[i, j, ...]: move the axes there, and back"
+            )
+        ranks = [len(shape(a)) - flag for a, flag in zip(arrays, batched[1:], strict=True)]
+        rank = max(ranks)
+        own = namespace(1.0).arange(size).reshape((size, *[1] * rank))
+        lifted = [
+            reshape(a, (size, *[1] * (rank - r), *shape(a)[1:])) if flag else a
+            for a, r, flag in zip(arrays, ranks, batched[1:], strict=True)
+        ]
+        return ((own, *lifted), (Hole(), *places)), False, rank
+    advanced = [i for i, p in enumerate(places) if isinstance(p, Hole | int)] if arrays else []
+    separated = bool(advanced) and advanced[-1] - advanced[0] + 1 != len(advanced)
+    rank = max((1 if "bool" in str(a.dtype) else len(shape(a)) for a in arrays), default=0)  # type: ignore[attr-defined]  # arrays
+    return (tuple(arrays), (_ALL, *places)), separated, rank
+
+
 _getitem: Op = Op(
     "getitem",
     _getitem_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params)),
     jvp=lambda i, t, ans, args, params: None if i else apply(_getitem, (t, *args[1:]), params),
+    batch=_batched_getitem,
 )
 _scatter: Op = Op(
     "scatter",
     _scatter_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_getitem, (g, *args[1:]), params[1:]),
     jvp=lambda i, t, ans, args, params: None if i else apply(_scatter, (t, *args[1:]), params),
+    batch=_batched_scatter,
 )
-
-
 table.update(getitem=_getitem, scatter=_scatter)
 
 

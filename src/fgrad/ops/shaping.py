@@ -86,16 +86,34 @@ def _cast(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[obj
 
 _astype: Op = Op("astype", _astype_impl, vjp=_cast, jvp=_cast)
 table["astype"] = _astype
+
+
+def _batched_reshape(op: Op, args: list[Value], batched: list[bool], params: tuple[Shape], size: int) -> Value:
+    return apply(op, tuple(args), ((size, *params[0]),))
+
+
+def _batched_broadcast(op: Op, args: list[Value], batched: list[bool], params: tuple[Shape], size: int) -> Value:
+    (x,), (lengths,) = args, params
+    behind = (1,) * (len(lengths) + 1 - len(shape(x)))
+    return apply(op, (apply(_reshape, (x,), ((size, *behind, *shape(x)[1:]),)),), ((size, *lengths),))
+
+
+def _batched_permutation(op: Op, args: list[Value], batched: list[bool], params: tuple[Shape], size: int) -> Value:
+    return apply(op, tuple(args), ((0, *[a + 1 for a in params[0]]),))
+
+
 _reshape: Op = linear(
     "reshape",
     lambda x, shape: namespace(x).reshape(x, shape),
     lambda g, x, _: apply(_reshape, (g,), (shape(x),)),
+    _batched_reshape,
 )
-_broadcast_to: Op = linear("broadcast_to", _broadcast_impl, lambda g, x, _: sum_to(g, x))
+_broadcast_to: Op = linear("broadcast_to", _broadcast_impl, lambda g, x, _: sum_to(g, x), _batched_broadcast)
 _permute_dims: Op = linear(
     "permute_dims",
     lambda x, axes: namespace(x).permute_dims(x, axes),
     lambda g, x, axes: apply(_permute_dims, (g,), (tuple(sorted(range(len(axes)), key=axes.__getitem__)),)),
+    _batched_permutation,
 )
 _matrix_transpose: Op = linear("matrix_transpose", lambda x: x.mT, lambda g, x: apply(_matrix_transpose, (g,)))
 
@@ -210,7 +228,18 @@ def _padded(i: int, t: Value, ans: Value, args: Sequence[Value], params: tuple[i
     return apply(_concat, tuple([t if j == i else zeros_like(x) for j, x in enumerate(args)]), params)
 
 
-_concat: Op = Op("concat", lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]), vjp=_part, jvp=_padded)
+def _batched_concat(op: Op, args: list[Value], batched: list[bool], params: tuple[int], size: int) -> Value:
+    parts = [x if flag else broadcast_to(x, (size, *shape(x))) for x, flag in zip(args, batched, strict=True)]
+    return apply(op, tuple(parts), (params[0] + 1,))
+
+
+_concat: Op = Op(
+    "concat",
+    lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]),
+    vjp=_part,
+    jvp=_padded,
+    batch=_batched_concat,
+)
 table["concat"] = _concat
 
 
