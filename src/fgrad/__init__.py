@@ -100,7 +100,19 @@ from fgrad.ops.shaping import (
     stack,
 )
 from fgrad.trace import Trace, trace
-from fgrad.transforms import grad, hvp, jvp, linearize, value_and_grad, vjp
+from fgrad.transforms import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    linearize,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 
 if TYPE_CHECKING:
     from fgrad import io, nn
@@ -145,11 +157,15 @@ __all__ = [
     "grad",
     "greater",
     "greater_equal",
+    "hessian",
     "hvp",
     "io",
     "isfinite",
     "isinf",
     "isnan",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
     "jvp",
     "less",
     "less_equal",
@@ -213,6 +229,7 @@ __all__ = [
     "var",
     "vecdot",
     "vjp",
+    "vmap",
     "where",
 ]
 

@@ -6,6 +6,7 @@ Knows how a row is lifted to a leading batch axis; nothing of derivatives, of fu
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from fgrad.arrays import quiet
 from fgrad.node import Node, Scope, Value, apply, shape
 from fgrad.ops.shaping import reshape
 
@@ -17,13 +18,14 @@ def replay(order: Iterable[Node], scope: Scope, batches: Batches, size: int) -> 
 
     Every node of `scope` depends on the batch; all other parents are the same for each example.
     """
-    for node in order:
-        batched = [type(x) is Node and x.scope is scope for x in node.parents]
-        args = [batches[x] if type(x) is Node and x.scope is scope else x for x in node.parents]
-        if node.op.batch is None:
-            batches[node] = apply(node.op, aligned(args, batched), node.params)
-        else:
-            batches[node] = node.op.batch(node.op, args, batched, node.params, size)
+    with quiet():
+        for node in order:
+            batched = [type(x) is Node and x.scope is scope for x in node.parents]
+            args = [batches[x] if type(x) is Node and x.scope is scope else x for x in node.parents]
+            if node.op.batch is None:
+                batches[node] = apply(node.op, aligned(args, batched), node.params)
+            else:
+                batches[node] = node.op.batch(node.op, args, batched, node.params, size)
     return batches
 
 

@@ -13,7 +13,7 @@ from fgrad import errors
 from fgrad.arrays import namespace
 from fgrad.node import Op, Value, X, apply, shape, table
 from fgrad.ops.rows import public
-from fgrad.ops.shaping import broadcast_to, move_axes, positive_axes, reshape
+from fgrad.ops.shaping import broadcast_to, dtype_of, move_axes, positive_axes, reshape
 
 Index: TypeAlias = object
 
@@ -120,6 +120,11 @@ def _lifted(
             raise errors.MissingRowError(
                 "vmap of an index by batched arrays needs them first, as in x[i, j, ...]: move the axes there, and back"
             )
+        if any("bool" in str(dtype_of(a)) for a in arrays):
+            raise errors.BranchError(
+                f"a batched boolean array cannot index{errors.user_line()}: each example would pick another number of "
+                "places; write fgrad.where(mask, x, 0)"
+            )
         ranks = [len(shape(a)) - flag for a, flag in zip(arrays, batched[1:], strict=True)]
         rank = max(ranks)
         own = namespace(1.0).arange(size).reshape((size, *[1] * rank))
@@ -130,7 +135,7 @@ def _lifted(
         return ((own, *lifted), (Hole(), *places)), False, rank
     advanced = [i for i, p in enumerate(places) if isinstance(p, Hole | int)] if arrays else []
     separated = bool(advanced) and advanced[-1] - advanced[0] + 1 != len(advanced)
-    rank = max((1 if "bool" in str(a.dtype) else len(shape(a)) for a in arrays), default=0)  # type: ignore[attr-defined]  # arrays
+    rank = max((1 if "bool" in str(dtype_of(a)) else len(shape(a)) for a in arrays), default=0)
     return (tuple(arrays), (_ALL, *places)), separated, rank
 
 

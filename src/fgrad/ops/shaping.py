@@ -16,11 +16,12 @@ from fgrad.ops.rows import linear, public, stand_in
 Shape = tuple[int, ...]
 
 
-def _dtype(x: object) -> object:
+def dtype_of(x: object) -> object:
+    """The dtype of an array or node; None for a Python number."""
     kind = type(x)
     if kind is float or kind is int or kind is bool:
         return None
-    return _dtype(x.value) if kind is Node else x.dtype  # type: ignore[attr-defined]  # a node, or any library's array
+    return dtype_of(x.value) if kind is Node else x.dtype  # type: ignore[attr-defined]  # a node, or any library's array
 
 
 def integers(x: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
@@ -52,12 +53,12 @@ def sum_to(c: Value, x: object) -> Value:
         c = apply(table["sum"], (c,), (axes, False))
         if len(axes) != extra:
             c = apply(_reshape, (c,), (want,))
-    dtype = _dtype(x)
-    if _dtype(c) == dtype:
+    dtype = dtype_of(x)
+    if dtype_of(c) == dtype:
         return c
     if isinstance(c, Node):
         return c if dtype is None else apply(_astype, (c,), (dtype,))
-    if "complex" in str(_dtype(c)):
+    if "complex" in str(dtype_of(c)):
         raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
     return float(c) if dtype is None else _astype.impl(c, dtype)
 
@@ -81,7 +82,7 @@ def _astype_impl(x: object, dtype: object) -> Value:
 
 def _cast(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[object]) -> Value | None:
     """The walks cast to the dtype of the primal; a cast to integers or booleans is a step: nothing flows through."""
-    return g if namespace(concrete(ans)).isdtype(_dtype(ans), "real floating") else None
+    return g if namespace(concrete(ans)).isdtype(dtype_of(ans), "real floating") else None
 
 
 _astype: Op = Op("astype", _astype_impl, vjp=_cast, jvp=_cast)
