@@ -81,7 +81,7 @@ CASES: list[tuple[Callable[[], object], type[Exception], type[Exception], str]] 
     (lambda: call_leaked(lambda x: grad(lambda y: (y, x), has_aux=True)(1.0)), errors.EscapedNodeError, RuntimeError, "x"),
     (lambda: vjp(lambda x: x, 1.0)[1]((1.0, 2.0)), errors.StructureError, ValueError, "differ at cotangent"),
     (lambda: vjp(lambda x: {"y": x}, 1.0)[1]({"z": 1.0}), errors.StructureError, ValueError, "cotangent['y']"),
-    (lambda: vjp(lambda x: x, np.ones(2))[1](np.ones(3)), errors.StructureError, ValueError, "shape (2,) of the result"),
+    (lambda: vjp(lambda x: x, np.ones(2))[1](np.ones(3)), errors.StructureError, ValueError, "must have the shape (2,)"),
     (lambda: vjp(lambda x: x, 1.0)[1]("g"), errors.LeafError, TypeError, "cotangent must be a real number"),
     (lambda: grad(lambda x: math.tanh(x))(1.0), errors.ConversionError, TypeError, "fgrad.tanh(x)"),
     (lambda: grad(lambda x: math.tanh(x))(1.0), errors.ConversionError, TypeError, "test_errors.py:"),

@@ -122,7 +122,8 @@ def _torch_loss(task: Task) -> Callable[[Any, Any], Any]:
     import torch
 
     if task.classes:
-        return torch.nn.functional.cross_entropy
+        loss: Callable[[Any, Any], Any] = torch.nn.functional.cross_entropy
+        return loss
     return lambda out, y: torch.relu(1 - y * out).mean()
 
 
