@@ -87,6 +87,7 @@ from fgrad.ops.reducing import (
     sum,
     var,
 )
+from fgrad.ops.rows import elementwise
 from fgrad.ops.selecting import getitem, take
 from fgrad.ops.shaping import (
     astype,
@@ -109,6 +110,7 @@ from fgrad.transforms import (
     jacrev,
     jvp,
     linearize,
+    stop_gradient,
     value_and_grad,
     vjp,
     vmap,
@@ -145,6 +147,7 @@ __all__ = [
     "cos",
     "cosh",
     "divide",
+    "elementwise",
     "equal",
     "errors",
     "exp",
@@ -218,6 +221,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "stop_gradient",
     "subtract",
     "sum",
     "take",

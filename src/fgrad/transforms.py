@@ -8,13 +8,13 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
+from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
 
 import attrs
 
 from fgrad import batch, errors, forward, graph, reverse, tree
 from fgrad.arrays import namespace
-from fgrad.node import Arithmetic, Node, Scope, Value, concrete, shape
+from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import broadcast_to, move_axes, reshape, sum_to
 from fgrad.trace import Trace, argument_namer, describe, run
@@ -31,6 +31,8 @@ V_co = TypeVar("V_co", covariant=True)
 Argnums: TypeAlias = int | tuple[int, ...] | None
 Axes: TypeAlias = "int | tuple[Axes, ...] | list[Axes] | Mapping[str, Axes] | None"
 Inputs: TypeAlias = tuple[object, ...] | dict[str, object]
+
+_STOP: Final = Op("stop_gradient", lambda x: x)
 
 
 class Gradient(Protocol[T, P]):
@@ -250,6 +252,15 @@ def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> obj
     gradient = cast("Callable[[*Ts], tuple[object, ...]]", grad(f, tuple(range(len(primals)))))
     _, products = jvp(gradient, primals, tangents)
     return products[0] if len(primals) == 1 else products
+
+
+def stop_gradient(x: T) -> T:
+    """The same numbers, of any pytree, as constants: no derivative, of any order, goes through.
+
+    >>> grad(lambda x: x * stop_gradient(x))(3.0)
+    3.0
+    """
+    return tree.map(lambda leaf: apply(_STOP, (leaf,)) if type(leaf) is Node else leaf, x)
 
 
 def jacrev(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from types import ModuleType
 from typing import Protocol, TypeVar, cast, overload
 
+from fgrad import errors
 from fgrad.arrays import numpy, real_namespace
 from fgrad.node import (
     Function,
@@ -102,15 +103,49 @@ def stand_in(names: str) -> Callable[[F], F]:
     return enter
 
 
-def elementwise(name: str, scalar: Rule, partials: tuple[float | Rule, ...] | None, array: Rule | None = None) -> Op:
-    """Make a row whose derivative is local: one partial, a constant or a rule on `ans, *args`, for each argument."""
+def elementwise(*partials: float | Rule) -> Callable[[F], F]:
+    """Give a function that acts number by number its own row: a local derivative for each argument.
+
+    A partial is a constant, or a rule on `ans` (the result) and the arguments, written with operators and fgrad's
+    functions. The function must work on numbers and arrays alike, as operators and fgrad's functions do; it is not
+    traced. Every transform works on it, to any order.
+
+    >>> @elementwise(lambda ans, x: 3 * x * x)
+    ... def cube(x: float) -> float:
+    ...     return x * x * x
+    >>> cube(2.0)
+    8.0
+    """
+
+    def enter(f: F) -> F:
+        op = local(f.__name__, cast("Rule", f), tuple(map(_constant, partials)))
+
+        @functools.wraps(f)
+        def function(*args: object) -> object:
+            if len(args) != len(partials):
+                raise errors.ArgumentError(
+                    f"{f.__name__} has {len(partials)} partials and was given {len(args)} arguments"
+                )
+            return apply(op, args)
+
+        return cast("F", function)
+
+    return enter
+
+
+def _constant(partial: float | Rule) -> float | Rule:
+    return partial if callable(partial) else float(partial)
+
+
+def local(name: str, impl: Rule, partials: tuple[float | Rule, ...] | None, scalar: Rule | None = None) -> Op:
+    """Make an op whose derivative is local: one partial, a constant or a rule on `ans, *args`, for each argument."""
     if partials is None:
-        return Op(name, implement(name, scalar, array), scalar)
+        return Op(name, impl, scalar)
 
     def derivative(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
         return scaled(g, partials[i], ans, args)
 
-    return Op(name, implement(name, scalar, array), scalar, partials, vjp=derivative, jvp=derivative)
+    return Op(name, impl, scalar, partials, vjp=derivative, jvp=derivative)
 
 
 def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
@@ -136,7 +171,7 @@ def unary(
     names: str = "",
 ) -> Unary:
     """Make an elementwise row of one argument, with its local derivative (None: zero) on `ans, x`."""
-    op = elementwise(name, scalar, None if partial is None else (partial,), array)
+    op = local(name, implement(name, scalar, array), None if partial is None else (partial,), scalar)
 
     def function(x: object, /) -> object:
         return apply_unary(op, x) if type(x) is Node else op.impl(x)
@@ -154,7 +189,7 @@ def binary(
     names: str = "",
 ) -> Binary:
     """Make an elementwise row of two arguments that broadcast, with a local derivative for each on `ans, x, y`."""
-    op = elementwise(name, scalar, partials, array)
+    op = local(name, implement(name, scalar, array), partials, scalar)
 
     def function(x: object, y: object, /) -> object:
         return apply_binary(op, x, y) if type(x) is Node or type(y) is Node else op.impl(x, y)
