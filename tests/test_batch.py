@@ -10,7 +10,7 @@ import pytest
 
 import fgrad
 from fgrad import grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, value_and_grad, vjp, vmap
-from fgrad.errors import ArgumentError, BranchError, StructureError
+from fgrad.errors import ArgumentError, BranchError, ConversionError, LeafError, StructureError
 from tests.expressions import Floats
 from tests.oracles import close
 from tests.test_ops import CONSTANT, NAMES, SAMPLES, Sample, on_fgrad, over, some
@@ -115,7 +115,7 @@ def test_axes() -> None:
     close(pair["a"], x.T)
     close(pair["b"], np.full(5, 7.0))
     once: Any = vmap(lambda x: (x, 7.0), out_axes=(0, None))(x)
-    assert np.shape(once[1]) == (5,)  # what is the same for all is repeated all the same
+    assert once[1] == 7.0  # what is the same for all, once
 
 
 def test_integers_and_booleans_are_batched_as_they_are() -> None:
@@ -124,6 +124,9 @@ def test_integers_and_booleans_are_batched_as_they_are() -> None:
     close(vmap(lambda x, i: x[i])(logits, labels), np.array([2.0, 3.0, 7.0, 10.0]))
     close(vmap(lambda x, m: fgrad.where(m, x, -x))(np.arange(2.0), np.array([True, False])), np.array([0.0, -1.0]))
     table = np.arange(6.0).reshape(3, 2)
+    close(vmap(lambda i: fgrad.getitem(table, (i, 0)) + 0.0)(np.array([2, 0])), table[[2, 0], 0])
+    with pytest.raises(ConversionError, match=r"fgrad\.getitem"):
+        vmap(lambda i: table[i])(np.array([2, 0]))
     close(vmap(lambda i: table[1] * 0 + fgrad.take(table, i, axis=0))(np.array([2, 0])), table[[2, 0]])
 
 
@@ -230,6 +233,7 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: vmap(lambda x: x, 2)(np.ones((1, 2))), StructureError, "no axis 2"),
     (lambda: vmap(lambda x, y: x, (0,))(np.ones(2), 1.0), ArgumentError, "1 entries for 2 positional"),
     (lambda: vmap(lambda x: x, None)(np.ones(2)), ArgumentError, "all of in_axes is None"),
+    (lambda: vmap(lambda x: x, out_axes=None)(np.ones(2)), StructureError, "out_axes is None"),
     (lambda: vmap(lambda p: p["a"], ({"b": 0},))({"a": np.ones(2)}), StructureError, "is no prefix"),
 ]
 
@@ -249,3 +253,60 @@ def test_a_shared_value_may_decide_a_branch() -> None:
         return fgrad.sum(vmap(lambda x: x * w if w > 0 else x)(np.arange(3.0)))
 
     assert grad(f)(2.0) == 3.0
+
+
+def test_batches_of_integers_are_differentiated_as_floats() -> None:
+    """As grad takes integers as floats, so does vmap of grad; booleans are refused as in grad."""
+    n = np.array([1, 2, 3])
+    close(vmap(grad(lambda x: 0.3 * x * x))(n), 0.6 * n)
+    whole: Any = vmap(hessian(lambda x: 0.3 * x * x))(n)
+    close(whole, np.full(3, 0.6))
+    with pytest.raises(LeafError, match="bool"):
+        vmap(grad(lambda x: 1.0 * x))(np.array([True, False]))
+
+
+INDICES: list[tuple[Callable[[Any, Any], Any], tuple[int, ...], tuple[int, ...]]] = [
+    (lambda x, i: x[i], (4,), ()),
+    (lambda x, i: x[i], (4, 2), (3,)),
+    (lambda x, i: x[0, i], (2, 4), (3,)),
+    (lambda x, i: x[:, i], (2, 4), (3,)),
+    (lambda x, i: x[..., i], (2, 3, 4), (2,)),
+    (lambda x, i: x[:, i, 1:], (2, 4, 3), ()),
+    (lambda x, i: x[None, :, i], (2, 4), (3,)),
+    (lambda x, i: x[i, :, i], (4, 2, 4), (3,)),
+    (lambda x, i: x[:, i, np.array([0, 1, 0])], (2, 4, 2), (3,)),
+    (lambda x, i: x[i, None, np.array([[0], [1]])], (4, 2), (3,)),
+]
+
+
+@pytest.mark.parametrize(("f", "shape", "picks"), INDICES)
+def test_indices_that_differ_from_example_to_example(
+    f: Callable[[Any, Any], Any], shape: tuple[int, ...], picks: tuple[int, ...]
+) -> None:
+    """An index by batched arrays, at any place, is the loop's; and so are its derivatives, also where x is shared."""
+    rng = np.random.default_rng(0)
+    x, i = rng.normal(size=(3, *shape)), rng.integers(0, 4, (3, *picks))
+    close(vmap(f)(x, i), loop(f, (x, i), (True, True)))
+
+    def gradient(x: Any, i: Any) -> Any:
+        return grad(lambda x: fgrad.sum(f(x, i) ** 2))(x)
+
+    close(vmap(gradient)(x, i), loop(gradient, (x, i), (True, True)))
+    close(vmap(gradient, (None, 0))(x[0], i), loop(gradient, (x[0], i), (False, True)))
+
+
+def test_jacobians_of_what_sorts() -> None:
+    """Indices that come from the data, in a batch, under a Jacobian."""
+    x = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
+    found: Any = vmap(jacrev(lambda x: x[fgrad.argsort(x)]))(x)
+    close(found, np.stack([np.eye(3)[np.argsort(row)] for row in x]))
+    curved: Any = vmap(hessian(lambda x: x[fgrad.argmax(x)] ** 2))(x)
+    close(curved, np.stack([np.diag([2.0, 0, 0]), np.diag([0, 0, 2.0])]))
+
+
+def test_jacobians_have_the_kind_of_their_inputs() -> None:
+    """Python floats give floats, NumPy scalars give NumPy scalars, arrays arrays."""
+    for x, kind in ((2.0, float), (2, float), (np.float64(2), np.float64), (np.float32(2), np.float32)):
+        assert type(jacobian(lambda x: x * x)(x)) is kind
+        assert type(hessian(lambda x: x * x * x)(x)) is kind
+    assert jacobian(lambda x: 3)(2.0) == 0.0

@@ -254,6 +254,34 @@ def test_a_pullback_owns_what_it_captured() -> None:
     np.testing.assert_array_equal(pullback(np.ones(2))[0], [6.0, 16.0])
 
 
+def test_a_function_may_use_its_own_buffers() -> None:
+    """What an array held when an op used it counts, whatever the function writes to it afterwards."""
+
+    def f(x: Floats) -> float:
+        mask, total = np.zeros(3), 0.0
+        for i in range(3):
+            mask[:] = 0
+            mask[i] = i + 1.0
+            total = total + fgrad.sum(x * mask)
+        return total
+
+    x = np.ones(3)
+    np.testing.assert_array_equal(grad(f)(x), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(vjp(f, x)[1](1.0)[0], [1.0, 2.0, 3.0])
+    assert fgrad.jvp(f, (x,), (x,))[1] == 6.0
+    np.testing.assert_array_equal(fgrad.vmap(f)(np.ones((2, 3))), [6.0, 6.0])
+
+
+def test_nothing_of_the_users_comes_back() -> None:
+    """Values and aux that are the user's own arrays, or views of them, are copied."""
+    z, c = np.array(2.0), np.ones(2)
+    assert value_and_grad(lambda x: x)(z)[0] is not z
+    (_, aux), _ = value_and_grad(lambda x: (fgrad.sum(x), (x, c)), has_aux=True)(c)
+    assert not any(np.shares_memory(a, c) for a in aux)
+    view = value_and_grad(lambda x: x[0, ...])(c)[0]
+    assert not np.shares_memory(np.asarray(view), c)
+
+
 def test_vjp_of_structures() -> None:
     """Results and cotangents are pytrees; an output that is an input, a constant or given twice counts as it should."""
 

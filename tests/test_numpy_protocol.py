@@ -217,8 +217,8 @@ def test_code_is_differentiated_as_it_stands(code: str) -> None:
 
 
 # --- what has no row -------------------------------------------------------------------------------------------------
-UNARY = "cumsum prod cumprod sort median diff flip trace diag any all cbrt exp2 deg2rad modf nan_to_num fix ptp tril"
-BINARY = "hypot fmax fmod copysign kron inner cross allclose isclose divmod heaviside"
+UNARY = "median diag any all modf nan_to_num fix ptp"
+BINARY = "fmax fmod copysign inner allclose isclose divmod heaviside"
 OF_MATRICES = "inv det svd eigvals pinv matrix_rank"
 WITHOUT_ROW = {  # a line of code: what its error names
     **{f"np.{name}(x)": f"np.{name}" for name in UNARY.split()},
@@ -229,12 +229,9 @@ WITHOUT_ROW = {  # a line of code: what its error names
     "np.linalg.norm(x, 'nuc')": "np.linalg.norm",
     "np.fft.fft(v)": "np.fft.fft",
     "np.einsum('ij,ij->', x, x)": "np.einsum",
-    "np.tensordot(x, C)": "np.tensordot",
     "np.dot(x, C[:, :, None])": "np.dot",
     "np.interp(s, C[0], C[1])": "np.interp",
     "np.where(x > 0)": "np.where",
-    "np.tile(x, 2)": "np.tile",
-    "np.pad(x, 1)": "np.pad",
     "np.split(x, 3)": "np.split",
     "np.copyto(C, x)": "np.copyto",
     # arguments that would be ignored
@@ -259,8 +256,6 @@ WITHOUT_ROW = {  # a line of code: what its error names
     "np.argsort(x, kind='stable')": "np.argsort with kind=",
     "np.argmax(x, 0, np.zeros(4, int)) * v": "np.argmax",
     # methods of ufuncs
-    "np.add.accumulate(x)": "np.add.accumulate",
-    "np.multiply.reduce(x)": "np.multiply.reduce",
     "np.multiply.outer(v, v)": "np.multiply.outer",
     "np.add.at(C, 0, v)": "np.add.at",
     "np.add.reduceat(v, [0, 2])": "np.add.reduceat",
@@ -366,7 +361,7 @@ def test_mutations_raise(code: str, advice: str) -> None:
 LINES: list[Callable[[Any], object]] = [
     lambda x: math.tanh(x[0]),  # mark
     lambda x: np.sum([x, x]),  # mark
-    lambda x: np.cumsum(x),  # mark
+    lambda x: np.fft.fft(x),  # mark
     lambda x: np.mean(x, dtype=np.float32),  # mark
     lambda x: operator.setitem(x, 0, 1.0),  # mark
     lambda x: np.add(x, x, out=np.zeros(4)),  # mark

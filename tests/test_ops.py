@@ -8,6 +8,8 @@ samples fails.
 import operator
 import warnings
 from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -27,7 +29,7 @@ import fgrad
 from fgrad import vjp
 from fgrad.node import FUNCTIONS, TABLE, apply
 from fgrad.ops.selecting import Hole
-from tests.oracles import Array, Call, NumPy, Torch, close, mp_derivative, mpmath, numeric_vjp, torch_derivatives
+from tests.oracles import Array, Call, NumPy, Torch, close, mp_derivative, mpmath, numeric_vjp, torch, torch_derivatives
 
 Points = list[tuple[float, ...]]
 RTOL = 1e-12
@@ -100,6 +102,11 @@ SMOOTH: dict[str, tuple[Points, Call]] = {
         lambda x: x / 2 * (1 + mpmath().mp.tanh(mpmath().mp.sqrt(2 / mpmath().mp.pi) * (x + 0.044715 * x**3))),
     ),
     "sinc": ([(-2.5,), (0.3,), (1.7,)], of_mp("sincpi")),
+    "cbrt": (GENERIC, lambda x: mpmath().mp.sign(x) * mpmath().mp.cbrt(abs(x))),
+    "exp2": (GENERIC, lambda x: mpmath().mp.power(2, x)),
+    "deg2rad": (GENERIC, of_mp("radians")),
+    "rad2deg": (GENERIC, of_mp("degrees")),
+    "hypot": (PAIRS, of_mp("hypot")),
 }
 EXTREME: dict[str, Points] = {  # where the peers in float64 lose digits
     "logaddexp": [(800.0, 1.0), (-900.0, -901.0)],
@@ -173,6 +180,36 @@ def picked(index: Any) -> Sample:
 def product(shapes: Sequence[tuple[int, ...]]) -> Sample:
     return Sample(lambda xp, x, y: xp.matmul(x, y), tuple(normal(*shape) for shape in shapes))
 
+
+def padded(x: Any, widths: tuple[int, ...]) -> Any:
+    return torch().nn.functional.pad(x, widths, value=0.5)
+
+
+def multiplied(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """PyTorch's product, as a chain of multiplications: right where there are zeros."""
+    axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    for a in sorted((a % x.ndim for a in axes), reverse=True):
+        ans = reduce(operator.mul, x.unbind(a), torch().ones_like(x.sum(a)))
+        x = ans.unsqueeze(a) if keepdims else ans
+    return x
+
+
+def running(axis: int) -> Call:
+    def chain(xp: Any, x: Any) -> Any:
+        return torch().stack(list(accumulate(x.unbind(axis), operator.mul)), axis)
+
+    return chain
+
+
+def cumulated(name: str, axis: int) -> Call:
+    return lambda xp, x: getattr(x, name)(axis)
+
+
+ZEROS = np.array([[0.5, 0.0, -1.5], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [1.5, 0.5, -2.0]])
+PRODS = [
+    *zip(reduced("prod"), [k for k in AXES for _ in range(2)], strict=False),
+    (Sample(named("prod"), (V4,)), {}),
+]
 
 SHAPED: dict[str, list[Sample]] = {
     "sum": reduced("sum"),
@@ -261,6 +298,109 @@ SHAPED: dict[str, list[Sample]] = {
     "bitwise_and": [Sample(lambda xp, x, y: xp.bitwise_and(x > 0, y > 0), (M34, C34))],
     "bitwise_or": [Sample(lambda xp, x, y: xp.bitwise_or(x > 0, y > 0), (M34, C34))],
     "bitwise_xor": [Sample(lambda xp, x, y: xp.bitwise_xor(x > 0, y > 0), (M34, C34))],
+    "cbrt": [Sample(named("cbrt"), columns(GENERIC), lambda xp, x: x.sign() * x.abs() ** (1 / 3))],
+    "flip": [
+        Sample(lambda xp, x, a=a: xp.flip(x, axis=a), (T234,), lambda xp, x, d=d: x.flip(d))
+        for a, d in ((None, (0, 1, 2)), (1, (1,)), ((0, -1), (0, 2)))
+    ],
+    "roll": [
+        Sample(lambda xp, x, s=s, a=a: xp.roll(x, s, axis=a), (T234,), lambda xp, x, s=s, a=a: x.roll(s, a))
+        for s, a in ((5, None), (-1, 1), (9, -1), (0, 0), ((1, -2), (0, 2)))
+    ],
+    "tile": [
+        Sample(lambda xp, x, r=r: xp.tile(x, r), (M23,), lambda xp, x, r=r: x.tile(r))
+        for r in ((2,), (2, 3), (2, 1, 2), (0, 1))
+    ],
+    "repeat": [
+        Sample(lambda xp, x, a=a: xp.repeat(x, 3, axis=a), (M23,), lambda xp, x, a=a: x.repeat_interleave(3, a))
+        for a in (None, 0, -1)
+    ],
+    "pad": [
+        Sample(lambda xp, x, w=w: xp.pad(x, w, constant_values=0.5), (M23,), lambda xp, x, t=t: padded(x, t))
+        for w, t in ((1, (1, 1, 1, 1)), ((1, 2), (1, 2, 1, 2)), (((0, 2), (3, 0)), (3, 0, 0, 2)), (0, (0, 0)))
+    ],
+    "tril": [Sample(lambda xp, x, k=k: xp.tril(x, k), (x,)) for k in (0, 1, -1) for x in (M34, T234)],
+    "triu": [Sample(lambda xp, x, k=k: xp.triu(x, k), (x,)) for k in (0, 1, -1) for x in (M34, T234)],
+    "diagonal": [
+        *(Sample(lambda xp, x, k=k: xp.diagonal(x, offset=k), (M34,)) for k in (0, 1, -1, 7)),
+        Sample(
+            lambda xp, x: np.diagonal(x, 1, 0, 2) * np.trace(x)[0],
+            (T234,),
+            lambda xp, x: x.diagonal(1, 0, 2) * x.diagonal(0, 0, 1).sum(-1)[0],
+        ),
+        Sample(
+            lambda xp, x: np.linalg.diagonal(x, offset=1) * np.linalg.trace(x)[0],
+            (T234,),
+            lambda xp, x: x.diagonal(1, 1, 2) * x.diagonal(0, 1, 2).sum(-1)[0],
+        ),
+    ],
+    "prod": [
+        *(Sample(s.call, s.args, lambda xp, x, k=k: multiplied(x, **k)) for s, k in PRODS),
+        *(
+            Sample(lambda xp, x: xp.prod(x, axis=-1), (x,), lambda xp, x: multiplied(x, -1))
+            for x in (ZEROS, M23[:, :0])
+        ),
+    ],
+    "cumulative_sum": [
+        *(Sample(lambda xp, x, a=a: xp.cumulative_sum(x, axis=a), (T234,), cumulated("cumsum", a)) for a in (0, 1, -1)),
+        Sample(lambda xp, x: xp.cumulative_sum(x), (V4,), cumulated("cumsum", 0)),
+        Sample(lambda xp, x: np.cumsum(x), (M23,), lambda xp, x: x.reshape(-1).cumsum(0)),
+        Sample(lambda xp, x: np.add.accumulate(x), (M23,), cumulated("cumsum", 0)),
+    ],
+    "cumulative_prod": [
+        *(Sample(lambda xp, x, a=a: xp.cumulative_prod(x, axis=a), (T234,), running(a)) for a in (0, 1, -1)),
+        Sample(lambda xp, x: xp.cumulative_prod(x, axis=1), (ZEROS,), running(1)),
+        Sample(lambda xp, x: np.cumprod(x), (ZEROS,), lambda xp, x: running(0)(xp, x.reshape(-1))),
+        Sample(lambda xp, x: np.multiply.accumulate(x, 1), (ZEROS,), running(1)),
+    ],
+    "sort": [
+        *(Sample(lambda xp, x, a=a: xp.sort(x, axis=a), (T234,), lambda xp, x, a=a: x.sort(a)[0]) for a in (0, 1, -1)),
+        Sample(lambda xp, x: np.sort(x, axis=None) ** 2, (M34,), lambda xp, x: x.reshape(-1).sort()[0] ** 2),
+        Sample(
+            lambda xp, x: fgrad.sort(x, descending=True) * V4,
+            (M34,),
+            lambda xp, x: x.sort(-1, descending=True)[0] * xp.tensor(V4),
+        ),
+    ],
+    "diff": [
+        *(
+            Sample(lambda xp, x, n=n, a=a: xp.diff(x, n=n, axis=a), (T234,), lambda xp, x, n=n, a=a: x.diff(n, a))
+            for n, a in ((1, -1), (2, 1), (0, 0), (3, 1))
+        ),
+        Sample(lambda xp, x: np.diff(x, 2, 1), (M34,), lambda xp, x: x.diff(2, 1)),
+    ],
+    "nansum": [
+        Sample(
+            lambda xp, x, a=a: xp.nansum(xp.where(MASK, x, np.nan) ** 2, axis=a),
+            (M34,),
+            lambda xp, x, a=a: (xp.tensor(MASK) * x**2).sum(a),
+        )
+        for a in (None, 0)
+    ],
+    "nanmean": [
+        Sample(
+            lambda xp, x, a=a: xp.nanmean(xp.where(MASK, x, np.nan) ** 2, axis=a, keepdims=True),
+            (M34,),
+            lambda xp, x, a=a: (xp.tensor(MASK) * x**2).sum(a, keepdim=True) / xp.tensor(MASK).sum(a, keepdim=True),
+        )
+        for a in ((0, 1), 1)
+    ],
+    "tensordot": [
+        Sample(lambda xp, x, y, a=a: xp.tensordot(x, y, a), args, lambda xp, x, y, a=a: torch().tensordot(x, y, a))
+        for a, args in (
+            (2, (T234, normal(3, 4, 2))),
+            (1, (M23, M34)),
+            (0, (M23, V4)),
+            (([0, -1], [1, 0]), (T234, normal(4, 2, 5))),
+        )
+    ],
+    "kron": [Sample(named("kron"), args) for args in ((V3, V4), (M23, V4), (V3, M23), (M23, C34))],
+    "cross": [
+        Sample(named("cross"), (M23, normal(2, 3)), lambda xp, x, y: x.cross(y, -1)),
+        Sample(lambda xp, x, y: xp.cross(x, y, axis=0), (M34, C34), lambda xp, x, y: x.cross(y, 0)),
+        Sample(named("cross"), (M23, V3), lambda xp, x, y: x.cross(y.expand(2, 3), -1)),
+        Sample(lambda xp, x, y: np.cross(x, y, axisb=0), (M23, normal(3, 2)), lambda xp, x, y: x.cross(y.mT, -1)),
+    ],
 }
 SAMPLES: dict[str, list[Sample]] = {
     **{name: [Sample(named(name), columns(points))] for name, (points, _) in SMOOTH.items()},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fgrad import errors, micro, optim, tree
 from fgrad.check import check_grads
 from fgrad.node import Node
+from fgrad.ops.accumulating import cumulative_prod, cumulative_sum, diff, nanmean, nansum, prod, sort
 from fgrad.ops.elementwise import (
     abs,
     acos,
@@ -73,6 +74,8 @@ from fgrad.ops.elementwise import (
     where,
 )
 from fgrad.ops.linalg import matmul, norm, outer, vecdot
+from fgrad.ops.products import cross, kron, tensordot
+from fgrad.ops.rearranging import diagonal, flip, pad, repeat, roll, tile, tril, triu
 from fgrad.ops.reducing import (
     argmax,
     argmin,
@@ -100,6 +103,7 @@ from fgrad.ops.shaping import (
     squeeze,
     stack,
 )
+from fgrad.ops.special import cbrt, deg2rad, exp2, hypot, rad2deg
 from fgrad.trace import Trace, trace
 from fgrad.transforms import (
     grad,
@@ -140,19 +144,28 @@ __all__ = [
     "bitwise_or",
     "bitwise_xor",
     "broadcast_to",
+    "cbrt",
     "ceil",
     "check_grads",
     "clip",
     "concat",
     "cos",
     "cosh",
+    "cross",
+    "cumulative_prod",
+    "cumulative_sum",
+    "deg2rad",
+    "diagonal",
+    "diff",
     "divide",
     "elementwise",
     "equal",
     "errors",
     "exp",
+    "exp2",
     "expand_dims",
     "expm1",
+    "flip",
     "floor",
     "floor_divide",
     "gelu",
@@ -162,6 +175,7 @@ __all__ = [
     "greater_equal",
     "hessian",
     "hvp",
+    "hypot",
     "io",
     "isfinite",
     "isinf",
@@ -170,6 +184,7 @@ __all__ = [
     "jacobian",
     "jacrev",
     "jvp",
+    "kron",
     "less",
     "less_equal",
     "linearize",
@@ -193,19 +208,26 @@ __all__ = [
     "min",
     "minimum",
     "multiply",
+    "nanmean",
+    "nansum",
     "negative",
     "nn",
     "norm",
     "not_equal",
     "optim",
     "outer",
+    "pad",
     "permute_dims",
     "positive",
     "pow",
+    "prod",
+    "rad2deg",
     "reciprocal",
     "relu",
     "remainder",
+    "repeat",
     "reshape",
+    "roll",
     "round",
     "scale",
     "sigmoid",
@@ -216,6 +238,7 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
@@ -227,8 +250,12 @@ __all__ = [
     "take",
     "tan",
     "tanh",
+    "tensordot",
+    "tile",
     "trace",
     "tree",
+    "tril",
+    "triu",
     "value_and_grad",
     "var",
     "vecdot",

@@ -37,6 +37,17 @@ def real_namespace(x: object) -> ModuleType:
     return _checked.get(key) or _checked.setdefault(key, _check(x))
 
 
+def copied(x: object) -> object:
+    """A copy of an array; anything else as it is."""
+    if isinstance(x, float | int):
+        return x
+    try:
+        namespace(x)
+    except errors.ConversionError:
+        return x
+    return x.copy()  # type: ignore[attr-defined]  # arrays have it
+
+
 def quiet() -> AbstractContextManager[object]:
     """Keep NumPy, if it is in use at all, from warning of infinities in derivative work."""
     np = sys.modules.get("numpy")

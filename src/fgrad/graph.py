@@ -1,4 +1,4 @@
-"""Graphs of nodes: which of them an output depends on, in what order; a graph that owns its constants, or is flat.
+"""Graphs of nodes: which of them an output depends on, in what order; a graph written as a list.
 
 Knows topology; nothing of what an op means or of its derivative. Every walk is a loop: no graph is too deep.
 """
@@ -37,24 +37,6 @@ def ancestors(outputs: Iterable[object], scope: Scope, *, constants: bool = Fals
         parents = node.parents
     found.sort(key=_by_birth, reverse=True)
     return found
-
-
-def copied(x: object) -> object:
-    """Copy an array; anything else cannot change."""
-    return x if isinstance(x, Node | float | int) else x.copy()  # type: ignore[attr-defined]  # arrays have it
-
-
-def owned(outputs: Sequence[object], scope: Scope) -> list[object]:
-    """Give the outputs of an equal graph whose constant arrays are its own: what a user does to theirs is not seen."""
-    twins: dict[object, object] = {}
-    arrays: dict[int, object] = {}  # each array is copied once
-    for node in reversed(ancestors(outputs, scope, constants=True)):
-        parents = [
-            twins.get(x, x) if isinstance(x, Node | float | int) else arrays.setdefault(id(x), copied(x))
-            for x in node.parents
-        ]
-        twins[node] = record(node.op, tuple(parents), node.params, node.value, scope)
-    return [twins.get(x, x) if type(x) is Node else copied(x) for x in outputs]
 
 
 @attrs.frozen

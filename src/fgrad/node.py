@@ -56,13 +56,12 @@ INPUT: Final = Op("input", impl=lambda value: value)
 table: Final[dict[str, Op]] = {}
 public_functions: Final[dict[str, Function]] = {}
 numpy_functions: Final[dict[str, Function]] = {}
+"""What stands for each NumPy function when it meets a node, by that function's name."""
 
 TABLE: Final = MappingProxyType(table)
 """Every op by its name: the one registry. `ops.rows` fills it while the package is imported; then it is frozen."""
 FUNCTIONS: Final = MappingProxyType(public_functions)
 """The public function for each name, for methods."""
-NUMPY: Final = MappingProxyType(numpy_functions)
-"""What stands for each NumPy function when it meets a node, by that function's name."""
 
 
 @attrs.define(eq=False)
@@ -229,18 +228,10 @@ class Node:
         return bool(self.value)
 
     def __index__(self) -> int:
-        _readable(self)
-        value = concrete(self)
-        if isinstance(value, float) or "float" in str(self.dtype):
-            raise _untraceable("an integer is wanted here", "keep it a float, or compute the integer from .shape")
-        return int(cast("int", value))
+        return _integer(self, "an integer is wanted here", "keep it a float, or compute the integer from .shape")
 
     def __int__(self) -> int:
-        _readable(self)
-        value = concrete(self)
-        if isinstance(value, float) or "float" in str(self.dtype):
-            raise _untraceable("int() has no gradient", "write fgrad.floor(x) or fgrad.round(x)")
-        return int(cast("int", value))
+        return _integer(self, "int() has no gradient", "write fgrad.floor(x) or fgrad.round(x)")
 
     def __float__(self) -> NoReturn:
         raise _untraceable(
@@ -256,7 +247,7 @@ class Node:
     def __array__(self, *_: object, **__: object) -> NoReturn:
         raise _untraceable(
             "np.array and np.asarray would lose the gradient",
-            "write fgrad.stack([x, y]) for np.array([x, y]), and x for np.asarray(x)",
+            "write fgrad.stack([x, y]) for np.array([x, y]), x for np.asarray(x), and fgrad.getitem(a, x) for a[x]",
         )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
@@ -347,17 +338,18 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -
         return op.impl(*args, *params)
     if not scope.open:
         raise escaped(next(x for x in args if type(x) is Node and x.scope is scope), f"used in {op.name}")
-    values, nested = [], False
+    parents, values, nested = [], [], False
     for x in args:
-        value = x.value if type(x) is Node and x.scope is scope else x
-        kind = type(value)
-        if kind is Node:
-            nested = True
-        elif value is x and kind is not float and kind is not int and kind is not bool:
+        kind = type(x)
+        if kind is not Node and kind is not float and kind is not int and kind is not bool:
             real_namespace(x)  # a constant is an array of numbers, or an error
+            x = x.copy()  # type: ignore[attr-defined]  # what the user does to theirs afterwards is not seen
+        value = x.value if type(x) is Node and x.scope is scope else x
+        nested = nested or type(value) is Node
+        parents.append(x)
         values.append(value)
     ans = apply(op, tuple(values), params) if nested else op.impl(*values, *params)
-    return record(op, args, params, ans, scope)  # type: ignore[return-value]  # a value, see above
+    return record(op, tuple(parents), params, ans, scope)  # type: ignore[return-value]  # a value, see above
 
 
 def apply_unary(op: Op, x: Node) -> Node:
@@ -429,6 +421,15 @@ def _compare(name: str, x: Node, y: object) -> Node:
         return apply_binary(table[name], x, y)
     except errors.ConversionError:
         return NotImplemented  # type: ignore[no-any-return]  # no number or array: Python then says that they differ
+
+
+def _integer(node: Node, what: str, instead: str) -> int:
+    """The value of a node that holds an integer; there is no gradient to lose."""
+    _readable(node)
+    value = concrete(node)
+    if isinstance(value, float) or "float" in str(node.dtype):
+        raise _untraceable(what, instead)
+    return int(cast("int", value))
 
 
 def _readable(node: Node) -> None:

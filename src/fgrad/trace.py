@@ -10,7 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 import attrs
 
 from fgrad import errors, graph, tree
-from fgrad.arrays import namespace
+from fgrad.arrays import copied, namespace
 from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
 
 P = ParamSpec("P")
@@ -71,8 +71,7 @@ def trace(f: Callable[P, object]) -> Callable[P, Trace]:
         def call(inputs: dict[int | str, object]) -> object:
             return f(*[inputs[i] for i in range(len(args))], **{name: inputs[name] for name in kwargs})  # type: ignore[arg-type]  # P's
 
-        made = run(call, inputs, argument_namer(f), own=True)
-        return attrs.evolve(made, outputs=tuple(graph.owned(made.outputs, made.scope)))
+        return run(call, inputs, argument_namer(f), own=True)
 
     return traced
 
@@ -116,7 +115,7 @@ def run(
     if not batched:
         values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
     if own:
-        values = [graph.copied(x) for x in values]
+        values = [copied(x) for x in values]
     scope = Scope(input_name, readable=not batched)
     try:
         nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
@@ -139,9 +138,9 @@ def run(
 def _seen_outside(x: object, scope: Scope) -> object:
     """Unwrap a node of `scope`, and let one of an older scope be; any other has escaped."""
     if type(x) is not Node:
-        return x
+        return copied(x)
     if x.scope is scope:
-        return graph.copied(x.value)
+        return copied(x.value)
     if x.scope.open and x.scope.serial < scope.serial:
         return x
     raise escaped(x, "returned")
@@ -152,7 +151,10 @@ def _value(leaf: object, i: int, input_name: Callable[[int], str]) -> object:
     if type(leaf) is Node:
         if not leaf.scope.open:
             raise escaped(leaf, "given to a transform")
-        return leaf
+        value = concrete(leaf)
+        if type(value) is float or value is _value(value, i, input_name):
+            return leaf
+        return leaf * 1.0  # an integer, as in a batch of them
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         return float(leaf)
     if isinstance(leaf, float) and type(leaf).__module__ != "numpy":

@@ -1,4 +1,4 @@
-"""The transforms: grad, value_and_grad, vjp, jvp, linearize, hvp, each a sentence over a trace and a walk.
+"""The transforms: grad, vjp, jvp, Jacobians, vmap and their kin, each a sentence over a trace and a walk.
 
 Knows what a call means (which arguments, which structure, which type); nothing of how the walks work inside.
 """
@@ -13,8 +13,8 @@ from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, 
 import attrs
 
 from fgrad import batch, errors, forward, graph, reverse, tree
-from fgrad.arrays import namespace
-from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, shape
+from fgrad.arrays import copied, namespace
+from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, escaped, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import broadcast_to, move_axes, reshape, sum_to
 from fgrad.trace import Trace, argument_namer, describe, run
@@ -204,12 +204,11 @@ def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> ob
     (array([ 2., 40.]),)
     """
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f), has_aux=has_aux, own=True)
-    outputs = graph.owned(traced.outputs, traced.scope)
-    order = graph.ancestors(outputs, traced.scope)
+    order = graph.ancestors(traced.outputs, traced.scope)
 
     def pullback(cotangent: object) -> object:
-        seeds = _matching(cotangent, outputs, traced.out_structure, "cotangent")
-        return _pull_back(traced, order, outputs, seeds)
+        seeds = _matching(cotangent, traced.outputs, traced.out_structure, "cotangent")
+        return _pull_back(traced, order, seeds)
 
     out = _result(traced)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
@@ -223,7 +222,7 @@ def jvp(f: Callable[[*Ts], V], primals: tuple[*Ts], tangents: tuple[*Ts]) -> tup
     """
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f))
     order = graph.ancestors(traced.outputs, traced.scope)
-    return cast("V", _result(traced)), cast("V", _push(traced, order, traced.outputs, tangents))
+    return cast("V", _result(traced)), cast("V", _push(traced, order, tangents))
 
 
 def linearize(f: Callable[[*Ts], V], *primals: *Ts) -> tuple[V, Callable[[*Ts], V]]:
@@ -236,9 +235,8 @@ def linearize(f: Callable[[*Ts], V], *primals: *Ts) -> tuple[V, Callable[[*Ts], 
     (9.0, 6.0, 60.0)
     """
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f), own=True)
-    outputs = graph.owned(traced.outputs, traced.scope)
-    order = graph.ancestors(outputs, traced.scope)
-    return cast("V", _result(traced)), lambda *tangents: cast("V", _push(traced, order, outputs, tangents))
+    order = graph.ancestors(traced.outputs, traced.scope)
+    return cast("V", _result(traced)), lambda *tangents: cast("V", _push(traced, order, tangents))
 
 
 def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> object:
@@ -347,8 +345,8 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
         done = batch.replay(order, traced.scope, given, size)
         results = [_batch_of(y, done, traced.scope, size) for y in traced.outputs]
         to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
-        moved = [y if a is None else move_axes(y, 0, a) for y, a in zip(results, to, strict=True)]  # type: ignore[type-var]  # values
-        return cast("V", tree.unflatten(traced.out_structure, [graph.copied(y) for y in moved]))
+        moved = [_placed(y, z, a, traced.scope) for y, z, a in zip(traced.outputs, results, to, strict=True)]
+        return cast("V", tree.unflatten(traced.out_structure, [copied(y) for y in moved]))
 
     return batched
 
@@ -362,9 +360,9 @@ def _value_and_grad(
         call = _understand(f, argnums, args, kwargs)
         traced = run(call.function, call.inputs, call.root, has_aux=has_aux)
         y = _scalar_output(traced, f, transform)
-        value = _value(y, traced.scope)
+        value = copied(_value(y, traced.scope))
         order = graph.ancestors(traced.outputs, traced.scope)
-        return value, traced.aux, call.select(_pull_back(traced, order, traced.outputs, [_one(value)]))
+        return value, traced.aux, call.select(_pull_back(traced, order, [_one(value)]))
 
     return both
 
@@ -443,14 +441,14 @@ def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> o
     real = structure.is_leaf() and _is_real(outputs[0])
     if real and not shape(outputs[0]):
         return outputs[0]
-    if inspect.unwrap(f) is not f:
-        fix = f"for second derivatives write hessian(f), not {transform} of a gradient"
-    elif real:
+    if real:
         fix = "write jacobian(f) or vjp(f, x), or reduce the result with .sum() or .mean()"
     elif structure.num_leaves == 2:
         fix = "return one number; if the second is auxiliary, pass has_aux=True; else write jacobian or vjp"
     else:
         fix = "return one number, or write jacobian or vjp"
+    if not structure.is_leaf():
+        fix += " (for the derivatives of a gradient, hessian(f))"
     got = describe(outputs[0]) if structure.is_leaf() else f"a pytree {structure}"
     name = getattr(f, "__name__", "the function")
     raise errors.OutputError(
@@ -483,6 +481,8 @@ def _matching(given: object, values: Sequence[object], structure: tree.Structure
     """The leaves of a user's cotangents or tangents, one for each value, as the walks want them."""
     leaves = tree.matching_leaves(structure, given, what)
     for i, (c, y) in enumerate(zip(leaves, values, strict=True)):
+        if type(c) is Node and not c.scope.open:
+            raise escaped(c, "given to a transform")
         if not _is_real(c):
             path = tree.paths(structure, what)[i]
             raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
@@ -495,18 +495,21 @@ def _matching(given: object, values: Sequence[object], structure: tree.Structure
 
 def _result(traced: Trace) -> object:
     """What the function returned, fresh."""
-    values = [graph.copied(_value(y, traced.scope)) for y in traced.outputs]
+    values = [copied(_value(y, traced.scope)) for y in traced.outputs]
     return tree.unflatten(traced.out_structure, values)
 
 
-def _push(traced: Trace, order: Sequence[Node], outputs: Sequence[object], tangents: tuple[object, ...]) -> object:
+def _push(traced: Trace, order: Sequence[Node], tangents: tuple[object, ...]) -> object:
     """The tangent of the result, fresh and of its structure and types, from tangents of the inputs."""
     leaves = _matching(tuple(tangents), [x.value for x in traced.inputs], traced.in_structure, "tangents")
     given = dict(zip(traced.inputs, cast("list[Value]", leaves), strict=True))
+    return tree.unflatten(traced.out_structure, _tangents(traced, order, given))
+
+
+def _tangents(traced: Trace, order: Sequence[Node], given: forward.Tangents) -> list[object]:
+    """The tangents of the results, as leaves, fresh and of their types, from those of some inputs."""
     pushed = forward.push(reversed(order), traced.scope, given)
-    found = [pushed.get(y) if type(y) is Node else None for y in outputs]
-    values = [_value(y, traced.scope) for y in outputs]
-    return tree.unflatten(traced.out_structure, [_fresh(t, y) for t, y in zip(found, values, strict=True)])
+    return [_fresh(pushed.get(y) if type(y) is Node else None, _value(y, traced.scope)) for y in traced.outputs]
 
 
 def _batch_size(
@@ -526,6 +529,15 @@ def _batch_size(
     if others:
         raise errors.StructureError(f"{first} has {size} examples, but {others[0][1]} has {others[0][0]}")
     return size
+
+
+def _placed(y: object, batch: object, axis: int | None, scope: Scope) -> object:
+    """The results of all examples along an axis; or, where out_axes is None, the one result of them all."""
+    if axis is not None:
+        return move_axes(batch, 0, axis)  # type: ignore[type-var]  # a value
+    if type(y) is Node and y.scope is scope:
+        raise errors.StructureError("out_axes is None for a result that differs from example to example: give its axis")
+    return y
 
 
 def _example(x: object, size: int) -> object:
@@ -569,7 +581,7 @@ def _rows(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[objec
     def row(i: int) -> list[object]:
         def pull(c: object) -> list[object]:
             seeds = [c if i == k else None for k in range(len(ys))]
-            return tree.leaves(_pull_back(traced, order, traced.outputs, seeds))
+            return tree.leaves(_pull_back(traced, order, seeds))
 
         return vmap(pull)(_basis(ys[i]))
 
@@ -581,9 +593,7 @@ def _columns(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[ob
 
     def column(j: int) -> list[object]:
         def push(t: Value) -> list[object]:
-            pushed = forward.push(reversed(order), traced.scope, {traced.inputs[j]: t})
-            found = [pushed.get(y) if type(y) is Node else None for y in traced.outputs]
-            return [_fresh(t, y) for t, y in zip(found, ys, strict=True)]
+            return _tangents(traced, order, {traced.inputs[j]: t})
 
         across = vmap(push)(cast("Value", _basis(xs[j])))
         n = len(shape(xs[j]))
@@ -609,13 +619,17 @@ def _basis(x: object) -> object:
 def _block(j: object, x: object, y: object) -> object:
     """The derivatives of y with respect to x: a number if both are, else an array of the shape of y and then of x."""
     j = reshape(j, (*shape(y), *shape(x)))  # type: ignore[type-var]  # a value
-    return float(j) if isinstance(x, float) and isinstance(y, float) and type(j) is not Node else j  # type: ignore[arg-type]  # a number
+    if type(j) is Node:
+        return j
+    if type(x) is float and type(y) in (float, int):
+        return float(j)  # type: ignore[arg-type]  # a number
+    return j[()] if isinstance(x, float) or type(x).__name__.startswith("float") else j  # type: ignore[index]  # of NumPy's scalars too
 
 
-def _pull_back(traced: Trace, order: Sequence[Node], outputs: Sequence[object], seeds: Sequence[object]) -> object:
+def _pull_back(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> object:
     """The gradients in the structure of the inputs, fresh and of their types, from cotangents of the outputs."""
     cotangents: reverse.Cotangents = {}
-    for y, c in zip(outputs, seeds, strict=True):
+    for y, c in zip(traced.outputs, seeds, strict=True):
         if c is not None and type(y) is Node and y.scope is traced.scope:
             held = cotangents.get(y)
             cotangents[y] = cast("Value", c) if held is None else held + cast("Value", c)

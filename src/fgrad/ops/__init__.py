@@ -1,5 +1,27 @@
 """The op table: a row for everything that fgrad can differentiate. Importing this package fills it."""
 
-from fgrad.ops import elementwise, linalg, reducing, rows, selecting, shaping
+from fgrad.ops import (
+    accumulating,
+    elementwise,
+    linalg,
+    products,
+    rearranging,
+    reducing,
+    rows,
+    selecting,
+    shaping,
+    special,
+)
 
-__all__ = ["elementwise", "linalg", "reducing", "rows", "selecting", "shaping"]
+__all__ = [
+    "accumulating",
+    "elementwise",
+    "linalg",
+    "products",
+    "rearranging",
+    "reducing",
+    "rows",
+    "selecting",
+    "shaping",
+    "special",
+]

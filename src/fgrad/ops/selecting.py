@@ -91,52 +91,68 @@ def _batched_getitem(
 ) -> Value:
     """Index each example: by a slice over the batch axis, or, where arrays are batched too, by its own number."""
     x, *arrays = args
-    index, lead, rank = _lifted(batched, arrays, params[0], size)
     if not batched[0]:
         x = broadcast_to(x, (size, *shape(x)))
-    picked = apply(op, (x, *index[0]), (index[1],))
-    # NumPy puts the axes of separated arrays first, before the batch axis.
-    return move_axes(picked, rank, 0) if lead else picked
+    lifted = _lift(arrays, batched[1:], params[0], len(shape(x)) - 1, size)
+    picked = apply(op, (move_axes(x, 0, lifted.before), *lifted.arrays), (lifted.places,))
+    return move_axes(picked, lifted.after, 0)
 
 
 def _batched_scatter(
     op: Op, args: list[Value], batched: list[bool], params: tuple[tuple[int, ...], tuple[Place, ...]], size: int
 ) -> Value:
-    g, *arrays = args
-    lengths, places = params
-    index, lead, rank = _lifted(batched, arrays, places, size)
+    (g, *arrays), (lengths, places) = args, params
     if not batched[0]:
         g = broadcast_to(g, (size, *shape(g)))
-    return apply(op, (move_axes(g, 0, rank) if lead else g, *index[0]), ((size, *lengths), index[1]))
+    lifted = _lift(arrays, batched[1:], places, len(lengths), size)
+    lengths = (*lengths[: lifted.before], size, *lengths[lifted.before :])
+    spread = apply(op, (move_axes(g, 0, lifted.after), *lifted.arrays), (lengths, lifted.places))
+    return move_axes(spread, lifted.before, 0)
 
 
-def _lifted(
-    batched: list[bool], arrays: list[Value], places: tuple[Place, ...], size: int
-) -> tuple[tuple[tuple[object, ...], tuple[Place, ...]], bool, int]:
-    """The index of a batch; whether its arrays' axes come before the batch axis; and how many those are."""
-    if any(batched[1:]):
-        leading = list(places[: len(arrays)])
-        if any(not isinstance(p, Hole) for p in leading):
-            raise errors.MissingRowError(
-                "vmap of an index by batched arrays needs them first, as in x[i, j, ...]: move the axes there, and back"
-            )
-        if any("bool" in str(dtype_of(a)) for a in arrays):
-            raise errors.BranchError(
-                f"a batched boolean array cannot index{errors.user_line()}: each example would pick another number of "
-                "places; write fgrad.where(mask, x, 0)"
-            )
-        ranks = [len(shape(a)) - flag for a, flag in zip(arrays, batched[1:], strict=True)]
-        rank = max(ranks)
-        own = namespace(1.0).arange(size).reshape((size, *[1] * rank))
-        lifted = [
-            reshape(a, (size, *[1] * (rank - r), *shape(a)[1:])) if flag else a
-            for a, r, flag in zip(arrays, ranks, batched[1:], strict=True)
-        ]
-        return ((own, *lifted), (Hole(), *places)), False, rank
+@attrs.frozen(eq=False)
+class Lifted:
+    """An index of a batch: its arrays and places; where the batch axis lies in x before, and in the result after."""
+
+    arrays: tuple[object, ...]
+    places: tuple[Place, ...]
+    before: int
+    after: int
+
+
+def _lift(arrays: list[Value], batched: list[bool], places: tuple[Place, ...], ndim: int, size: int) -> Lifted:
     advanced = [i for i, p in enumerate(places) if isinstance(p, Hole | int)] if arrays else []
     separated = bool(advanced) and advanced[-1] - advanced[0] + 1 != len(advanced)
-    rank = max((1 if "bool" in str(dtype_of(a)) else len(shape(a)) for a in arrays), default=0)
-    return (tuple(arrays), (_ALL, *places)), separated, rank
+    ranks = [1 if _is_mask(a) else len(shape(a)) - flag for a, flag in zip(arrays, batched, strict=True)]
+    if not any(batched):  # NumPy puts the axes of separated arrays first, before the batch axis
+        return Lifted(tuple(arrays), (_ALL, *places), 0, max(ranks) if separated else 0)
+    if any(map(_is_mask, arrays)):
+        raise errors.BranchError(
+            f"a batched boolean array cannot index{errors.user_line()}: each example would pick another number of "
+            "places; write fgrad.where(mask, x, 0)"
+        )
+    if Ellipsis in places:
+        i = places.index(Ellipsis)
+        taken = sum(isinstance(p, Hole | int | Span) for p in places)
+        return _lift(arrays, batched, (*places[:i], *[_ALL] * (ndim - taken), *places[i + 1 :]), ndim, size)
+    rank, first = max(ranks), advanced[0]
+    own = namespace(1.0).arange(size).reshape((size, *[1] * rank))
+    lifted = [
+        reshape(a, (size, *[1] * (rank - r), *shape(a)[1:])) if flag else a
+        for a, r, flag in zip(arrays, ranks, batched, strict=True)
+    ]
+    before = sum(isinstance(p, Span) for p in places[:first])
+    holes = sum(isinstance(p, Hole) for p in places[:first])
+    return Lifted(
+        (*lifted[:holes], own, *lifted[holes:]),
+        (*places[:first], Hole(), *places[first:]),
+        before,
+        0 if separated else first,
+    )
+
+
+def _is_mask(x: object) -> bool:
+    return "bool" in str(dtype_of(x))
 
 
 _getitem: Op = Op(
