@@ -310,3 +310,13 @@ def test_jacobians_have_the_kind_of_their_inputs() -> None:
         assert type(jacobian(lambda x: x * x)(x)) is kind
         assert type(hessian(lambda x: x * x * x)(x)) is kind
     assert jacobian(lambda x: 3)(2.0) == 0.0
+
+
+def test_small_cases() -> None:
+    """No inputs have no Jacobian; an empty batch may index; a flattening sort is batched."""
+    assert jacfwd(lambda x: 2.0)(()) == jacrev(lambda x: 2.0)(()) == ()
+    assert vmap(lambda i: fgrad.getitem(np.ones(1), i) + 0.0)(np.zeros(0, int)).shape == (0,)
+    x = np.array([[[3.0, 1.0], [2.0, 0.0]]])
+    close(vmap(lambda x: 1.0 * np.argsort(x, None))(x), np.array([[3.0, 1.0, 2.0, 0.0]]))
+    with pytest.raises(StructureError, match=r"x has 3 examples, but training has 2"):
+        vmap(lambda x, *, training: x)(np.ones(3), training=np.ones(2))

@@ -52,7 +52,7 @@ def _push_floats(node: Node, tangents: Tangents) -> bool:
                 return False
             c = t * (p(ans, *args) if callable(p) else p) if t else 0.0  # strong zero: an exact 0 adds nothing
             total = c if total is None else total + c
-    except ArithmeticError:
+    except (ArithmeticError, ValueError):
         return False
     if total is None:
         return True

@@ -4,8 +4,8 @@ Knows functions, pytrees and scopes, and what may go in and come out; nothing of
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 
@@ -15,6 +15,8 @@ from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
 
 P = ParamSpec("P")
 Inputs = TypeVar("Inputs")
+V = TypeVar("V")
+Keyed: TypeAlias = dict[int | str, object]
 
 _dtype_kinds: Final[dict[object, str]] = {}  # a memo: asking an array library takes microseconds
 
@@ -65,15 +67,22 @@ def trace(f: Callable[P, object]) -> Callable[P, Trace]:
     """
 
     def traced(*args: P.args, **kwargs: P.kwargs) -> Trace:
-        inputs: dict[int | str, object] = dict(enumerate(args))
-        inputs.update(kwargs)
-
-        def call(inputs: dict[int | str, object]) -> object:
-            return f(*[inputs[i] for i in range(len(args))], **{name: inputs[name] for name in kwargs})  # type: ignore[arg-type]  # P's
-
-        return run(call, inputs, argument_namer(f), own=True)
+        return run(lambda inputs: call_keyed(f, inputs), keyed(args, kwargs), argument_namer(f), own=True)
 
     return traced
+
+
+def keyed(args: Sequence[object], kwargs: Mapping[str, object]) -> Keyed:
+    """All arguments of a call in one dict, by place or name."""
+    inputs: Keyed = dict(enumerate(args))
+    inputs.update(kwargs)
+    return inputs
+
+
+def call_keyed(f: Callable[..., V], inputs: Keyed) -> V:
+    """Call f with what `keyed` put together."""
+    args = [inputs[i] for i in sorted(i for i in inputs if isinstance(i, int))]
+    return f(*args, **{name: x for name, x in inputs.items() if isinstance(name, str)})
 
 
 def argument_namer(f: Callable[..., object], argnums: Sequence[int] | None = None) -> Callable[[object], str]:

@@ -6,7 +6,6 @@ Knows what a call means (which arguments, which structure, which type); nothing 
 import functools
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
 
@@ -17,7 +16,7 @@ from fgrad.arrays import copied, namespace
 from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, escaped, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import broadcast_to, move_axes, reshape, sum_to
-from fgrad.trace import Trace, argument_namer, describe, run
+from fgrad.trace import Keyed, Trace, argument_namer, call_keyed, describe, keyed, run
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -319,13 +318,13 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
 
     @functools.wraps(f)
     def batched(*args: P.args, **kwargs: P.kwargs) -> V:
-        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+        if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
             raise errors.ArgumentError(f"in_axes has {len(in_axes)} entries for {len(args)} positional arguments")
-        leaves, structure = tree.flatten((args, kwargs))
-        prefix = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
-        axes = tree.spread((prefix, 0 if kwargs else {}), (args, kwargs), "in_axes")
-        names = [str(argument_namer(f)(i)) for i in range(len(args))]
-        size = _batch_size(leaves, axes, structure, names)
+        inputs = keyed(args, kwargs)
+        prefix = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
+        axes = tree.spread(keyed(prefix, dict.fromkeys(kwargs, 0)), inputs, "in_axes")
+        leaves, structure = tree.flatten(inputs)
+        size = _batch_size(leaves, axes, lambda i: tree.paths(structure, argument_namer(f))[i])
         whole = [x if a is None else move_axes(x, a, 0) for x, a in zip(leaves, axes, strict=True)]  # type: ignore[type-var]  # values
         places = [i for i, a in enumerate(axes) if a is not None]
 
@@ -333,10 +332,7 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
             replaced = list(whole)
             for i, x in zip(places, examples, strict=True):
                 replaced[i] = x
-            some_args, some_kwargs = cast(
-                "tuple[tuple[object, ...], dict[str, object]]", tree.unflatten(structure, replaced)
-            )
-            return f(*some_args, **some_kwargs)  # type: ignore[arg-type]  # P's
+            return call_keyed(f, cast("Keyed", tree.unflatten(structure, replaced)))
 
         examples = tuple([_example(whole[i], size) for i in places])
         traced = run(one, examples, lambda i: f"example {i}", batched=True)
@@ -512,22 +508,19 @@ def _tangents(traced: Trace, order: Sequence[Node], given: forward.Tangents) -> 
     return [_fresh(pushed.get(y) if type(y) is Node else None, _value(y, traced.scope)) for y in traced.outputs]
 
 
-def _batch_size(
-    leaves: Sequence[object], axes: Sequence[int | None], structure: tree.Structure, names: Sequence[str]
-) -> int:
+def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Callable[[int], str]) -> int:
     """How many examples there are; an error names two leaves that do not agree."""
-    paths = [re.sub(r"^tree\[0\]\[(\d+)\]", lambda m: names[int(m[1])], path) for path in tree.paths(structure)]
-    sizes: dict[int, str] = {}
-    for x, a, path in zip(leaves, axes, paths, strict=True):
+    sizes: dict[int, int] = {}
+    for i, (x, a) in enumerate(zip(leaves, axes, strict=True)):
         if a is not None:
             if not -len(shape(x)) <= a < len(shape(x)):
-                raise errors.StructureError(f"{path} has the shape {shape(x)}, which has no axis {a} of examples")
-            sizes.setdefault(shape(x)[a], path)
+                raise errors.StructureError(f"{path(i)} has the shape {shape(x)}, which has no axis {a} of examples")
+            sizes.setdefault(shape(x)[a], i)
     if not sizes:
         raise errors.ArgumentError("vmap needs an argument with examples: all of in_axes is None")
     (size, first), *others = sizes.items()
-    if others:
-        raise errors.StructureError(f"{first} has {size} examples, but {others[0][1]} has {others[0][0]}")
+    for other, i in others:
+        raise errors.StructureError(f"{path(first)} has {size} examples, but {path(i)} has {other}")
     return size
 
 
@@ -541,11 +534,12 @@ def _placed(y: object, batch: object, axis: int | None, scope: Scope) -> object:
 
 
 def _example(x: object, size: int) -> object:
-    """One example of a batch; of an empty one, ones."""
+    """One example of a batch; of an empty one, ones, or zeros that can index."""
     if size:
         return getitem(x, 0)  # type: ignore[type-var]  # a value
     value = concrete(x)
-    return namespace(value).ones(shape(x)[1:], dtype=value.dtype)[()]  # type: ignore[attr-defined]  # an array
+    xp, dtype = namespace(value), value.dtype  # type: ignore[attr-defined]  # an array
+    return (xp.ones if xp.isdtype(dtype, "real floating") else xp.zeros)(shape(x)[1:], dtype=dtype)[()]
 
 
 def _batch_of(y: object, done: batch.Batches, scope: Scope, size: int) -> object:
@@ -602,7 +596,8 @@ def _columns(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[ob
             for c, y in zip(across, ys, strict=True)
         ]
 
-    return [list(row) for row in zip(*[column(j) for j in range(len(xs))], strict=True)]
+    columns = [column(j) for j in range(len(xs))]
+    return [[c[i] for c in columns] for i in range(len(ys))]
 
 
 def _size(x: object) -> int:

@@ -267,7 +267,7 @@ def _over_index(
     (x,) = args
     if axis is not None:
         return apply(op, (x,), (axis if axis < 0 else axis + 1, option))
-    flat = apply(op, (reshape(x, (size, -1)),), (1, ("keepdims", False)))
+    flat = apply(op, (reshape(x, (size, -1)),), (1, ("keepdims", False) if option[0] == "keepdims" else option))
     return reshape(flat, (size, *[1] * (len(shape(x)) - 1))) if option == ("keepdims", True) else flat
 
 
