@@ -1,5 +1,6 @@
 """Functions that several tests differentiate."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from fgrad import relu
 Floats: TypeAlias = NDArray[np.float64]
 
 
-def micrograd_readme(a: float, b: float) -> float:
+def micrograd_readme(a: float, b: float, relu: Callable[[float], float] = relu) -> float:
     """The expression in micrograd's README, made of its own lines."""
     c = a + b
     d = a * b + b**3

@@ -12,32 +12,16 @@ from typing import Any, TypeVar
 from fgrad import micro, optim, relu, trace, tree, value_and_grad
 from tests.benchmarks.measure import apart, peak_bytes
 from tests.benchmarks.work import Run, Target, Work
+from tests.expressions import micrograd_readme
 
 X = TypeVar("X")
 
+expression: Callable[..., Any] = micrograd_readme  # on every peer's numbers
 RATE = 1e-9  # so small that each step of many finds the work of the first
 
 
-def expression(a: Any, b: Any, relu: Callable[[Any], Any]) -> Any:
-    """The expression of micrograd's README."""
-    c = a + b
-    d = a * b + b**3
-    c += c + 1
-    c += 1 + c + (-a)
-    d += d * 2 + relu(b + a)
-    d += 3 * d + relu(b - a)
-    e = c - d
-    f = e**2
-    g = f / 2.0
-    g += 10.0 / f
-    return g
-
-
 def _expression_fgrad() -> Run:
-    def f(a: float, b: float) -> float:
-        return expression(a, b, relu)  # type: ignore[no-any-return]  # a float
-
-    both = value_and_grad(f)
+    both = value_and_grad(micrograd_readme)
     return Run(lambda: both(a=-4.0, b=2.0), lambda result: (result[0], result[1]["a"], result[1]["b"]))
 
 
