@@ -3,6 +3,7 @@
 Knows functions, pytrees and scopes, and what may go in and come out; nothing of derivatives.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, ParamSpec, TypeAlias, TypeVar
@@ -192,7 +193,7 @@ def _bad_leaf(leaf: object, path: str) -> errors.LeafError:
         )
     elif isinstance(leaf, complex) or "complex" in str(getattr(leaf, "dtype", "")):
         fix = "differentiate with respect to the real and the imaginary part"
-    elif inspect.isclass(type(leaf)) and "__dataclass_fields__" in dir(type(leaf)):
+    elif dataclasses.is_dataclass(leaf):
         fix = "make the dataclass frozen: @dataclasses.dataclass(frozen=True)"
     return errors.LeafError(f"{path} is {describe(leaf)}, which has no derivative: {fix}")
 

@@ -519,7 +519,8 @@ def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Call
     if not sizes:
         raise errors.ArgumentError("vmap needs an argument with examples: all of in_axes is None")
     (size, first), *others = sizes.items()
-    for other, i in others:
+    if others:
+        other, i = others[0]
         raise errors.StructureError(f"{path(first)} has {size} examples, but {path(i)} has {other}")
     return size
 
@@ -575,7 +576,7 @@ def _rows(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[objec
     def row(i: int) -> list[object]:
         def pull(c: object) -> list[object]:
             seeds = [c if i == k else None for k in range(len(ys))]
-            return tree.leaves(_pull_back(traced, order, seeds))
+            return _cotangents(traced, order, seeds)
 
         return vmap(pull)(_basis(ys[i]))
 
@@ -622,14 +623,19 @@ def _block(j: object, x: object, y: object) -> object:
 
 
 def _pull_back(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> object:
-    """The gradients in the structure of the inputs, fresh and of their types, from cotangents of the outputs."""
+    """The gradients in the structure of the inputs, from cotangents of the outputs."""
+    return tree.unflatten(traced.in_structure, _cotangents(traced, order, seeds))
+
+
+def _cotangents(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> list[object]:
+    """The cotangents of the inputs, as leaves, fresh and of their types, from those of some results."""
     cotangents: reverse.Cotangents = {}
     for y, c in zip(traced.outputs, seeds, strict=True):
         if c is not None and type(y) is Node and y.scope is traced.scope:
             held = cotangents.get(y)
             cotangents[y] = cast("Value", c) if held is None else held + cast("Value", c)
     left = reverse.sweep(order, traced.scope, cotangents)
-    return tree.unflatten(traced.in_structure, [_fresh(left.get(x), x.value) for x in traced.inputs])
+    return [_fresh(left.get(x), x.value) for x in traced.inputs]
 
 
 def _fresh(g: object, x: object) -> object:
@@ -639,7 +645,7 @@ def _fresh(g: object, x: object) -> object:
     if type(g) is Node:
         return g
     like = concrete(x)
-    if isinstance(like, float) and type(like) is float:
+    if type(like) is float:
         return 0.0 if g is None else g
     xp = namespace(like)
     out = xp.zeros_like(like) if g is None else xp.asarray(g, dtype=like.dtype, copy=True)  # type: ignore[attr-defined]  # an array

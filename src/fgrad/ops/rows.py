@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar, cast, overload
 from fgrad import errors
 from fgrad.arrays import numpy, real_namespace
 from fgrad.node import (
-    Function,
     Node,
     Op,
     Rule,
@@ -75,11 +74,14 @@ def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
     return impl
 
 
-def register(op: Op, function: Function, names: str = "") -> None:
-    """Enter a row in the table, its public function, and the NumPy functions that it stands for: `names`, spaced."""
-    table[op.name] = op
-    public_functions[op.name] = function
-    numpy_functions.update(dict.fromkeys(names.split(), function))
+def stand_in(names: str) -> Callable[[F], F]:
+    """Make a function known by NumPy's names (spaced) alone, where NumPy's arguments differ from ours."""
+
+    def enter(function: F) -> F:
+        numpy_functions.update(dict.fromkeys(names.split(), function))
+        return function
+
+    return enter
 
 
 def public(names: str = "") -> Callable[[F], F]:
@@ -87,20 +89,15 @@ def public(names: str = "") -> Callable[[F], F]:
 
     def enter(function: F) -> F:
         public_functions[function.__name__] = function
-        numpy_functions.update(dict.fromkeys(names.split(), function))
-        return function
+        return stand_in(names)(function)
 
     return enter
 
 
-def stand_in(names: str) -> Callable[[F], F]:
-    """Make a function known by NumPy's names alone, where NumPy's arguments differ from ours."""
-
-    def enter(function: F) -> F:
-        numpy_functions.update(dict.fromkeys(names.split(), function))
-        return function
-
-    return enter
+def register(op: Op, function: F, names: str = "") -> F:
+    """Enter a row in the table, and make the function of its name public."""
+    table[op.name] = op
+    return public(names)(function)
 
 
 def elementwise(*partials: float | Rule) -> Callable[[F], F]:
@@ -239,5 +236,4 @@ def primitive(
 def _finish(op: Op, function: F, meaning: str, names: str) -> F:
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"{meaning} Elementwise, on numbers, arrays and traced values, which broadcast."
-    register(op, function, names)
-    return function
+    return register(op, function, names)
