@@ -12,7 +12,6 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,19 +29,10 @@ from fgrad import vjp
 from fgrad.node import FUNCTIONS, TABLE, apply
 from fgrad.ops.selecting import Hole
 from tests.oracles import Array, Call, NumPy, Torch, close, mp_derivative, mpmath, numeric_vjp, torch, torch_derivatives
+from tests.sample import RTOL, Sample, named
+from tests.samples_linalg import LINALG
 
 Points = list[tuple[float, ...]]
-RTOL = 1e-12
-
-
-@attrs.frozen
-class Sample:
-    """A call of an op, on a namespace and the arguments that are differentiated; and what a peer does, if not that."""
-
-    call: Call
-    args: tuple[Any, ...]
-    peer: Call | None = None
-    rtol: float = RTOL
 
 
 def of_mp(name: str) -> Call:
@@ -127,10 +117,6 @@ BINARY = [name for name, op in TABLE.items() if op.partials is not None and len(
 
 def columns(points: Points) -> tuple[Array, ...]:
     return tuple(np.array(column) for column in zip(*points, strict=True))
-
-
-def named(name: str) -> Call:
-    return lambda xp, *args: getattr(xp, name)(*args)
 
 
 # --- samples: all others ---------------------------------------------------------------------------------------------
@@ -406,6 +392,7 @@ SAMPLES: dict[str, list[Sample]] = {
     **{name: [Sample(named(name), columns(points))] for name, (points, _) in SMOOTH.items()},
     **{name: [Sample(named(name), columns(points))] for name, points in STEPS.items()},
     **SHAPED,
+    **LINALG,
 }
 NAMES = sorted(TABLE.keys() | FUNCTIONS.keys())
 CONSTANT = [name for name in NAMES if name in TABLE and TABLE[name].vjp is None]
