@@ -13,7 +13,8 @@ from fgrad import grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, 
 from fgrad.errors import ArgumentError, BranchError, ConversionError, LeafError, StructureError
 from tests.expressions import Floats
 from tests.oracles import close
-from tests.test_ops import CONSTANT, NAMES, SAMPLES, Sample, on_fgrad, over, some
+from tests.sample import Sample
+from tests.test_ops import CONSTANT, NAMES, SAMPLES, on_fgrad, over, some
 
 # The result's shape depends on the data: an error under vmap.
 DATA_DEPENDENT = [s for s in SAMPLES["getitem"] if re.search(r"x\[x > 0\]|argmax\(x\) \+ 1", inspect.getsource(s.call))]

@@ -10,7 +10,8 @@ import fgrad
 from fgrad import grad, hvp, jvp, linearize, vjp
 from fgrad.errors import LeafError, StructureError
 from tests.oracles import close
-from tests.test_ops import CONSTANT, NAMES, RTOL, Sample, on_fgrad, over, pulled, some
+from tests.sample import RTOL, Sample
+from tests.test_ops import CONSTANT, NAMES, on_fgrad, over, pulled, some
 
 ROWS = [name for name in NAMES if name not in CONSTANT]
 
