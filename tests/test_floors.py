@@ -14,6 +14,7 @@ FLOORS = [
     ["arrays"],
     ["node"],
     ["ops.rows"],
+    ["ops.results"],
     ["ops.elementwise"],
     ["ops.shaping"],
     ["ops.reducing"],

@@ -23,15 +23,13 @@ def push(order: Iterable[Node], scope: Scope, tangents: Tangents) -> Tangents:
 
 
 def _push(node: Node, scope: Scope, tangents: Tangents) -> None:
-    """Sum what the tangents of its parents add to the tangent of `node`."""
+    """Make the tangent of `node` from those of its parents."""
     op, ans, parents = node.op, node.value, node.parents
     args = [x.value if type(x) is Node and x.scope is scope else x for x in parents]
-    total: Value | None = None
-    for i, x in enumerate(parents):
-        t = tangents.get(x) if type(x) is Node and x.scope is scope else None
-        c = None if t is None else op.jvp(i, t, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
-        if c is not None:
-            total = c if total is None else total + c
+    ts = [tangents.get(x) if type(x) is Node and x.scope is scope else None for x in parents]
+    if all(t is None for t in ts):
+        return
+    total = op.jvp(ts, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
     if total is not None:
         tangents[node] = broadcast_like(total, ans)
 

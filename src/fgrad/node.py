@@ -5,7 +5,7 @@ of pytrees, graphs or transforms.
 """
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
@@ -36,18 +36,19 @@ class Op:
     """One row of the table: a name, how to compute it, and its derivative.
 
     `impl(*args, *params)` computes on numbers and arrays. `scalar(*args)` does so on floats alone, natively; where it
-    raises ArithmeticError or ValueError, `impl` decides. `vjp(i, g, ans, args, params)` gives the cotangent of argument
-    i, and `jvp(i, t, ans, args, params)` what its tangent t adds to the result's; without them the derivative is zero.
-    Elementwise rows also show the `partials` that theirs are made of: a local derivative, a constant or a rule on
-    `ans, *args`, for each argument. `batch(op, args, batched, params, size)` does the op for all examples at once,
-    which batched arguments have along their first axis; without one broadcasting does it.
+    raises ArithmeticError or ValueError, `impl` decides. `vjp(wanted, g, ans, args, params)` gives the cotangents of
+    the arguments at the places `wanted`, and `jvp(ts, ans, args, params)` the result's tangent from the arguments', of
+    which a None is zero; without them the derivative is zero. Elementwise rows also show the `partials` that theirs are
+    made of: a local derivative, a constant or a rule on `ans, *args`, for each argument. `batch(op, args, batched,
+    params, size)` does the op for all examples at once, which batched arguments have along their first axis; without
+    one broadcasting does it.
     """
 
     name: str
     impl: Rule
     scalar: Rule | None = None
     partials: tuple[float | Rule, ...] | None = None
-    vjp: Callable[..., Value | None] | None = None
+    vjp: Callable[..., Iterable[Value | None]] | None = None
     jvp: Callable[..., Value | None] | None = None
     batch: Rule | None = None
 

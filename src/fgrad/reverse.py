@@ -71,10 +71,11 @@ def _pull(node: Node, g: Value, scope: Scope, cotangents: Cotangents) -> None:
     """Add to the cotangent of each parent what flows to it through `node`."""
     op, ans, parents = node.op, node.value, node.parents
     args = [x.value if type(x) is Node and x.scope is scope else x for x in parents]
-    for i, x in enumerate(parents):
-        if type(x) is Node and x.scope is scope:
-            c = op.vjp(i, g, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
-            if c is not None:
-                c = sum_to(c, args[i])
-                e = cotangents.get(x)
-                cotangents[x] = c if e is None else e + c
+    wanted = [i for i, x in enumerate(parents) if type(x) is Node and x.scope is scope]
+    found = op.vjp(wanted, g, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
+    for i, c in zip(wanted, found, strict=True):
+        if c is not None:
+            x: Node = parents[i]  # type: ignore[assignment]  # what is wanted are nodes
+            c = sum_to(c, args[i])
+            e = cotangents.get(x)
+            cotangents[x] = c if e is None else e + c

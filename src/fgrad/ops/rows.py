@@ -4,7 +4,7 @@ Knows what each kind's derivative looks like; nothing of graphs and sweeps.
 """
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from types import ModuleType
 from typing import Protocol, TypeVar, cast, overload
 
@@ -142,7 +142,33 @@ def local(name: str, impl: Rule, partials: tuple[float | Rule, ...] | None, scal
     def derivative(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
         return scaled(g, partials[i], ans, args)
 
-    return Op(name, impl, scalar, partials, vjp=derivative, jvp=derivative)
+    return separate(name, impl, scalar, partials, vjp=derivative, jvp=derivative)
+
+
+def separate(
+    name: str,
+    impl: Rule,
+    scalar: Rule | None = None,
+    partials: tuple[float | Rule, ...] | None = None,
+    *,
+    vjp: Callable[..., Value | None],
+    jvp: Callable[..., Value | None],
+    batch: Rule | None = None,
+) -> Op:
+    """Make an op from rules for one argument at a time, on its place i and `g` or `t, ans, args, params`."""
+
+    def pull(wanted: Sequence[int], *more: object) -> list[Value | None]:
+        return [vjp(i, *more) for i in wanted]
+
+    def push(ts: Sequence[Value | None], *more: object) -> Value | None:
+        total = None
+        for i, t in enumerate(ts):
+            c = None if t is None else jvp(i, t, *more)
+            if c is not None:
+                total = c if total is None else total + c
+        return total
+
+    return Op(name, impl, scalar, partials, vjp=pull, jvp=push, batch=batch)
 
 
 def scaled(g: Value, partial: float | Rule, ans: Value, args: list[Value]) -> Value | None:
@@ -199,8 +225,8 @@ def linear(name: str, impl: Rule, transpose: Rule, batch: Rule | None = None) ->
     op = table[name] = Op(
         name,
         impl,
-        vjp=lambda i, g, ans, args, params: transpose(g, *args, *params),
-        jvp=lambda i, t, ans, args, params: apply(op, (t,), params),
+        vjp=lambda wanted, g, ans, args, params: [transpose(g, *args, *params)],
+        jvp=lambda ts, ans, args, params: apply(op, tuple(ts), params),
         batch=batch,
     )
     return op
@@ -229,7 +255,7 @@ def primitive(
 
         return derivative
 
-    op = table[name] = Op(name, impl, vjp=choose(vjps), jvp=choose(jvps), batch=batch)
+    op = table[name] = separate(name, impl, vjp=choose(vjps), jvp=choose(jvps), batch=batch)
     return op
 
 

@@ -12,7 +12,7 @@ import attrs
 from fgrad import errors
 from fgrad.arrays import namespace
 from fgrad.node import Op, Value, X, apply, shape, table
-from fgrad.ops.rows import public
+from fgrad.ops.rows import public, separate
 from fgrad.ops.shaping import broadcast_to, dtype_of, move_axes, positive_axes, reshape
 
 Index: TypeAlias = object
@@ -155,14 +155,14 @@ def _is_mask(x: object) -> bool:
     return "bool" in str(dtype_of(x))
 
 
-_getitem: Op = Op(
+_getitem: Op = separate(
     "getitem",
     _getitem_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_scatter, (g, *args[1:]), (shape(args[0]), *params)),
     jvp=lambda i, t, ans, args, params: None if i else apply(_getitem, (t, *args[1:]), params),
     batch=_batched_getitem,
 )
-_scatter: Op = Op(
+_scatter: Op = separate(
     "scatter",
     _scatter_impl,
     vjp=lambda i, g, ans, args, params: None if i else apply(_getitem, (g, *args[1:]), params[1:]),

@@ -11,7 +11,8 @@ from typing import SupportsIndex, cast
 from fgrad import errors
 from fgrad.arrays import namespace
 from fgrad.node import FUNCTIONS, Node, Op, Value, X, apply, concrete, shape, table
-from fgrad.ops.rows import linear, public, stand_in
+from fgrad.ops.results import Parts
+from fgrad.ops.rows import linear, public, separate, stand_in
 
 Shape = tuple[int, ...]
 
@@ -46,6 +47,8 @@ def positive_axes(axis: SupportsIndex | Sequence[SupportsIndex] | None, ndim: in
 
 def sum_to(c: Value, x: object) -> Value:
     """Sum a cotangent over what was broadcast, to the shape of `x`, in its dtype."""
+    if isinstance(c, Parts):
+        return c  # each is of its result's shape already
     have, want = shape(c), shape(x)
     if have != want:
         extra = len(have) - len(want)
@@ -65,6 +68,8 @@ def sum_to(c: Value, x: object) -> Value:
 
 def broadcast_like(t: Value, ans: object) -> Value:
     """Repeat a tangent to the shape of the result, in its dtype."""
+    if isinstance(t, Parts):
+        return t
     return sum_to(t if shape(t) == shape(ans) else apply(_broadcast_to, (t,), (shape(ans),)), ans)
 
 
@@ -85,7 +90,7 @@ def _cast(i: int, g: Value, ans: Value, args: Sequence[Value], params: tuple[obj
     return g if namespace(concrete(ans)).isdtype(dtype_of(ans), "real floating") else None
 
 
-_astype: Op = Op("astype", _astype_impl, vjp=_cast, jvp=_cast)
+_astype: Op = separate("astype", _astype_impl, vjp=_cast, jvp=_cast)
 table["astype"] = _astype
 
 
@@ -234,7 +239,7 @@ def _batched_concat(op: Op, args: list[Value], batched: list[bool], params: tupl
     return apply(op, tuple(parts), (params[0] + 1,))
 
 
-_concat: Op = Op(
+_concat: Op = separate(
     "concat",
     lambda *args: namespace(*args[:-1]).concat(args[:-1], axis=args[-1]),
     vjp=_part,
