@@ -1,40 +1,51 @@
-"""The batch walk: a graph traced on one example, done again on all of them at once.
+"""The batch walk: a program made from one example, done on all of them at once.
 
 Knows how a row is lifted to a leading batch axis; nothing of derivatives, of functions or of pytrees.
 """
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from fgrad.arrays import quiet
-from fgrad.node import Node, Scope, Value, apply, shape
-from fgrad.ops.shaping import reshape
+from fgrad.graph import Link, Program
+from fgrad.node import Value, apply, shape
+from fgrad.ops.shaping import broadcast_to, reshape
 
-Batches: TypeAlias = dict[Node, Value]
 
+def replay(program: Program, args: Sequence[object], batched: Sequence[bool], size: int) -> list[tuple[object, bool]]:
+    """Do a program for all `size` examples, which batched arguments have along a first axis.
 
-def replay(order: Iterable[Node], scope: Scope, batches: Batches, size: int) -> Batches:
-    """Fill `batches` with the value of each node of `order`, oldest first, for all `size` examples along a first axis.
-
-    Every node of `scope` depends on the batch; all other parents are the same for each example.
+    Gives each output, and whether it is batched: what depends on no batched argument is the same for all.
     """
+    values, flags = list(args), list(batched)
+
+    def look(x: object) -> tuple[object, bool]:
+        return (values[x.place], flags[x.place]) if type(x) is Link else (x, False)
+
     with quiet():
-        for node in order:
-            batched = [type(x) is Node and x.scope is scope for x in node.parents]
-            args = [batches[x] if type(x) is Node and x.scope is scope else x for x in node.parents]
-            if node.op.batch is None:
-                batches[node] = apply(node.op, aligned(args, batched), node.params)
+        for op, parents, params in program.steps:
+            found = [look(x) for x in parents]
+            xs, many = [x for x, _ in found], [flag for _, flag in found]
+            flags.append(any(many))
+            if not flags[-1]:
+                values.append(apply(op, tuple(xs), params))
+            elif op.batch is None:
+                values.append(apply(op, aligned(xs, many), params))
             else:
-                batches[node] = node.op.batch(node.op, args, batched, node.params, size)
-    return batches
+                values.append(op.batch(op, xs, many, params, size))
+    return [look(x) for x in program.outputs]
+
+
+def repeated(y: object, batched: bool, size: int) -> object:
+    """A result for each of `size` examples, along a first axis."""
+    return y if batched else broadcast_to(y, (size, *shape(y)))  # type: ignore[type-var]  # a value
 
 
 def aligned(args: list[object], batched: list[bool]) -> tuple[object, ...]:
     """Put axes of length 1 behind the batch axis, so that axes meet as they did in one example."""
     rank = max(len(shape(x)) - flag for x, flag in zip(args, batched, strict=True))
 
-    def align(x: object) -> object:
+    def align(x: object) -> Value:
         batch, *rest = shape(x)
-        return reshape(x, (batch, *[1] * (rank - len(rest)), *rest)) if len(rest) < rank else x  # type: ignore[type-var]  # a value
+        return reshape(x, (batch, *[1] * (rank - len(rest)), *rest)) if len(rest) < rank else x  # type: ignore[return-value,type-var]  # a value
 
     return tuple([align(x) if flag else x for x, flag in zip(args, batched, strict=True)])

@@ -1,4 +1,4 @@
-"""Graphs of nodes: which of them an output depends on, in what order; a graph written as a list.
+"""Graphs of nodes: which of them an output depends on, in what order; a graph as a program, without values.
 
 Knows topology; nothing of what an op means or of its derivative. Every walk is a loop: no graph is too deep.
 """
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import attrs
 
-from fgrad.node import INPUT, TABLE, Node, Scope, record
+from fgrad.node import INPUT, Node, Op, Scope, apply
 
 _by_birth = attrgetter("serial")
 
@@ -41,34 +41,50 @@ def ancestors(outputs: Iterable[object], scope: Scope, *, constants: bool = Fals
 
 @attrs.frozen
 class Link:
-    """A node, named by its place in a list."""
+    """A value, named by its place in a list."""
 
     place: int
 
 
-Flat: TypeAlias = list[tuple[str, tuple[object, ...], tuple[Hashable, ...], object]]
+Step: TypeAlias = tuple[Op, tuple[object, ...], tuple[Hashable, ...]]
 
 
-def flattened(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> tuple[Flat, list[object]]:
-    """Write a graph as a list of (op, parents, params, value), where a parent that is a node is a `Link`."""
-    nodes = [*inputs, *reversed(ancestors(outputs, scope, constants=True))]
-    place = {node: i for i, node in enumerate(nodes)}
+@attrs.frozen(eq=False, repr=False)
+class Program:
+    """A graph without values: so many inputs, then an op after the other, then the outputs.
+
+    A `Link` stands for what an input or an earlier step gave, by its place among them all; anything else is a constant.
+    Called on as many values, nodes among them or not, it does its ops and gives its outputs.
+    """
+
+    arity: int
+    steps: tuple[Step, ...]
+    outputs: tuple[object, ...]
+
+    def __call__(self, *args: object) -> tuple[object, ...]:  # noqa: D102  # the class says it
+        values = list(args)
+        for op, parents, params in self.steps:
+            values.append(apply(op, tuple([values[x.place] if type(x) is Link else x for x in parents]), params))
+        return tuple([values[x.place] if type(x) is Link else x for x in self.outputs])
+
+    def __repr__(self) -> str:
+        return f"<Program of {self.arity} inputs, {len(self.steps)} steps, {len(self.outputs)} outputs>"
+
+
+def program(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> Program:
+    """What the nodes of `scope` that the outputs depend on do; other nodes are constants, if they are no inputs."""
+    order = ancestors(outputs, scope, constants=True)[::-1]
+    place = {node: i for i, node in enumerate([*inputs, *order])}
 
     def refer(x: object) -> object:
-        return Link(place[x]) if type(x) is Node else x
+        return Link(place[x]) if type(x) is Node and x in place else x
 
-    flat = [(node.op.name, tuple([refer(x) for x in node.parents]), node.params, node.value) for node in nodes]
-    return flat, [refer(x) for x in outputs]
+    steps = [(node.op, tuple([refer(x) for x in node.parents]), node.params) for node in order]
+    return Program(len(inputs), tuple(steps), tuple([refer(x) for x in outputs]))
 
 
-def restored(flat: Flat, outputs: Sequence[object], scope: Scope) -> tuple[list[Node], list[object]]:
-    """Undo `flattened` in another scope: all nodes, in order, and the outputs."""
-    nodes: list[Node] = []
-
-    def resolve(x: object) -> object:
-        return nodes[x.place] if type(x) is Link else x
-
-    for name, parents, params, value in flat:
-        op = INPUT if name == INPUT.name else TABLE[name]
-        nodes.append(record(op, tuple([resolve(x) for x in parents]), params, value, scope))
-    return nodes, [resolve(x) for x in outputs]
+def free_nodes(outputs: Sequence[object], scope: Scope) -> list[Node]:
+    """The nodes of other scopes that the outputs depend on directly, or through nodes of `scope`, oldest use first."""
+    order = ancestors(outputs, scope, constants=True)[::-1]
+    used = [x for node in order for x in node.parents] + list(outputs)
+    return list(dict.fromkeys([x for x in used if type(x) is Node and x.scope is not scope]))

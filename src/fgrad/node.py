@@ -52,6 +52,15 @@ class Op:
     jvp: Callable[..., Value | None] | None = None
     batch: Rule | None = None
 
+    def __reduce__(self) -> tuple[Callable[[str], "Op"], tuple[str]]:
+        if table.get(self.name) is not self:
+            raise TypeError(f"the op {self.name} is not in fgrad's table, so that no other process would know it")
+        return _row, (self.name,)
+
+
+def _row(name: str) -> Op:
+    return table[name]
+
 
 INPUT: Final = Op("input", impl=lambda value: value)
 table: Final[dict[str, Op]] = {}
@@ -71,8 +80,8 @@ class Scope:
 
     input_name: Callable[[int], str] = str
     """Names input number i, for messages."""
-    readable: bool = True
-    """Whether a traced value may decide a branch: not where it stands for many examples."""
+    stands_for: str = ""
+    """What a traced value stands for where it is more than one, so that it cannot decide a branch."""
     open: bool = True
     serial: int = attrs.field(init=False, factory=count().__next__)
 
@@ -329,14 +338,17 @@ def record(op: Op, parents: tuple[object, ...], params: tuple[Hashable, ...], va
     return node  # type: ignore[return-value]  # it is one now
 
 
-def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -> Value:
-    """Do `op` in the newest scope among `args`, where older nodes are constants; without nodes, just compute it."""
+def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = (), known: object = None) -> Value:
+    """Do `op` in the newest scope among `args`, where older nodes are constants; without nodes, just compute it.
+
+    Where the result, without nodes, is `known`, it is not computed.
+    """
     scope = None
     for x in args:
         if type(x) is Node and (scope is None or x.scope.serial > scope.serial):
             scope = x.scope
     if scope is None:
-        return op.impl(*args, *params)
+        return op.impl(*args, *params) if known is None else known  # type: ignore[return-value]  # a value
     if not scope.open:
         raise escaped(next(x for x in args if type(x) is Node and x.scope is scope), f"used in {op.name}")
     parents, values, nested = [], [], False
@@ -349,7 +361,7 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = ()) -
         nested = nested or type(value) is Node
         parents.append(x)
         values.append(value)
-    ans = apply(op, tuple(values), params) if nested else op.impl(*values, *params)
+    ans = apply(op, tuple(values), params, known) if nested or known is not None else op.impl(*values, *params)
     return record(op, tuple(parents), params, ans, scope)  # type: ignore[return-value]  # a value, see above
 
 
@@ -437,10 +449,10 @@ def _readable(node: Node) -> None:
     """Raise unless `node`, and all that it stands for in outer scopes, is one value."""
     x: object = node
     while type(x) is Node:
-        if not x.scope.readable:
+        if x.scope.stands_for:
             raise errors.BranchError(
-                f"a branch cannot depend on a batched value{errors.user_line()}: each example may go its own way; "
-                "write fgrad.where(condition, x, y)"
+                f"a branch cannot depend on a value that stands for {x.scope.stands_for}{errors.user_line()}: each may "
+                "go its own way; write fgrad.where(condition, x, y) or fgrad.cond(condition, f, g, x)"
             )
         x = x.value
 

@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeAlias, TypeVar
 import attrs
 
 from fgrad import errors, graph, tree
-from fgrad.arrays import copied, namespace
+from fgrad.arrays import copied, namespace, quiet
 from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
 
 P = ParamSpec("P")
@@ -38,26 +38,49 @@ class Trace:
         """All nodes that the outputs depend on, and all inputs, oldest first."""
         return (*self.inputs, *reversed(graph.ancestors(self.outputs, self.scope, constants=True)))
 
+    @property
+    def free(self) -> list[Node]:
+        """The nodes of older scopes that the outputs depend on: what f reached as a closure does."""
+        return graph.free_nodes(self.outputs, self.scope)
+
     def __repr__(self) -> str:
         return f"<Trace of {len(self.nodes)} nodes, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
+    @property
+    def program(self) -> graph.Program:
+        """What the trace does, without its values; nodes of older scopes are constants."""
+        return graph.program(self.inputs, self.outputs, self.scope)
+
     def __reduce__(self) -> tuple[Callable[..., "Trace"], tuple[object, ...]]:
         names = [self.scope.input_name(i) for i in range(len(self.inputs))]
-        flat, outputs = graph.flattened(self.inputs, self.outputs, self.scope)
-        return _restored, (flat, outputs, names, self.in_structure, self.out_structure, self.aux)
+        values = [x.value for x in self.inputs]
+        return _rerun, (self.program, values, names, self.in_structure, self.out_structure, self.aux)
 
 
-def _restored(
-    flat: graph.Flat,
-    outputs: list[object],
+def _rerun(
+    program: graph.Program,
+    values: list[object],
     names: list[str],
     in_structure: tree.Structure,
     out_structure: tree.Structure,
     aux: object,
 ) -> Trace:
-    scope = Scope(names.__getitem__, open=False)
-    nodes, results = graph.restored(flat, outputs, scope)
-    return Trace(scope, tuple(nodes[: len(names)]), tuple(results), in_structure, out_structure, aux)
+    scope = Scope(names.__getitem__)
+    inputs = tuple([record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)])
+    with quiet():
+        outputs = program(*inputs)
+    scope.open = False
+    return Trace(scope, inputs, outputs, in_structure, out_structure, aux)
+
+
+def close(f: Callable[..., object], args: Sequence[object], stands_for: str = "") -> tuple[graph.Program, Trace]:
+    """Trace a function that will run again, and make it a program of its own arguments and of its free nodes.
+
+    The free nodes are those of older scopes that f reaches as a closure does: they become further inputs, so that they
+    keep their gradients. `args` are leaves; `stands_for` says what each stands for, if it is many values.
+    """
+    traced = run(lambda inputs: f(*inputs), tuple(args), argument_namer(f), raw=True, stands_for=stands_for)
+    return graph.program([*traced.inputs, *traced.free], traced.outputs, traced.scope), traced
 
 
 def trace(f: Callable[P, object]) -> Callable[P, Trace]:
@@ -108,13 +131,14 @@ def run(
     *,
     has_aux: bool = False,
     own: bool = False,
-    batched: bool = False,
+    raw: bool = False,
+    stands_for: str = "",
 ) -> Trace:
     """Trace `f` on a tuple or dict of pytrees, its inputs; `root` names an entry, for messages.
 
     With `has_aux`, f returns a pair, whose second half is kept, with nodes of this scope unwrapped.
-    With `own`, arrays among the inputs are copied. With `batched`, the inputs are examples, which decide no branch and
-    may be of any dtype; else a `LeafError` is raised for what cannot be differentiated.
+    With `own`, arrays among the inputs are copied. With `raw`, they are taken as they are, of any dtype; else a
+    `LeafError` is raised for what cannot be differentiated. `stands_for` is the scope's.
     """
     leaves, structure = tree.flatten(inputs)
 
@@ -122,11 +146,11 @@ def run(
         return tree.paths(structure, root)[i]
 
     values = leaves
-    if not batched:
+    if not raw:
         values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
     if own:
         values = [copied(x) for x in values]
-    scope = Scope(input_name, readable=not batched)
+    scope = Scope(input_name, stands_for)
     try:
         nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
         result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that they have

@@ -15,7 +15,7 @@ from fgrad import batch, errors, forward, graph, reverse, tree
 from fgrad.arrays import copied, namespace
 from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, escaped, shape
 from fgrad.ops.selecting import getitem
-from fgrad.ops.shaping import broadcast_to, move_axes, reshape, sum_to
+from fgrad.ops.shaping import move_axes, reshape, sum_to
 from fgrad.trace import Keyed, Trace, argument_namer, call_keyed, describe, keyed, run
 
 T = TypeVar("T")
@@ -335,13 +335,12 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
             return call_keyed(f, cast("Keyed", tree.unflatten(structure, replaced)))
 
         examples = tuple([_example(whole[i], size) for i in places])
-        traced = run(one, examples, lambda i: f"example {i}", batched=True)
-        order = reversed(graph.ancestors(traced.outputs, traced.scope, constants=True))
-        given = {x: cast("Value", whole[i]) for x, i in zip(traced.inputs, places, strict=True)}
-        done = batch.replay(order, traced.scope, given, size)
-        results = [_batch_of(y, done, traced.scope, size) for y in traced.outputs]
+        traced = run(one, examples, lambda i: f"example {i}", raw=True, stands_for="many examples")
+        given = [whole[i] for i in places]
+        done = batch.replay(traced.program, given, [True] * len(given), size)
+        results = [batch.repeated(y, many, size) for y, many in done]
         to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
-        moved = [_placed(y, z, a, traced.scope) for y, z, a in zip(traced.outputs, results, to, strict=True)]
+        moved = [_placed(y, many, z, a) for (y, many), z, a in zip(done, results, to, strict=True)]
         return cast("V", tree.unflatten(traced.out_structure, [copied(y) for y in moved]))
 
     return batched
@@ -525,11 +524,11 @@ def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Call
     return size
 
 
-def _placed(y: object, batch: object, axis: int | None, scope: Scope) -> object:
+def _placed(y: object, many: bool, batch: object, axis: int | None) -> object:
     """The results of all examples along an axis; or, where out_axes is None, the one result of them all."""
     if axis is not None:
         return move_axes(batch, 0, axis)  # type: ignore[type-var]  # a value
-    if type(y) is Node and y.scope is scope:
+    if many:
         raise errors.StructureError("out_axes is None for a result that differs from example to example: give its axis")
     return y
 
@@ -541,13 +540,6 @@ def _example(x: object, size: int) -> object:
     value = concrete(x)
     xp, dtype = namespace(value), value.dtype  # type: ignore[attr-defined]  # an array
     return (xp.ones if xp.isdtype(dtype, "real floating") else xp.zeros)(shape(x)[1:], dtype=dtype)[()]
-
-
-def _batch_of(y: object, done: batch.Batches, scope: Scope, size: int) -> object:
-    """The results of all examples; what does not depend on them is repeated."""
-    if type(y) is Node and y.scope is scope:
-        return done[y]
-    return broadcast_to(y, (size, *shape(y)))  # type: ignore[type-var]  # a value
 
 
 def _jacobian(
