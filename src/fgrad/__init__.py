@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from fgrad import errors, micro, optim, tree
+from fgrad.batching import vmap
 from fgrad.check import check_grads
+from fgrad.jacobians import hessian, jacfwd, jacobian, jacrev
 from fgrad.node import Node
 from fgrad.ops.accumulating import cumulative_prod, cumulative_sum, diff, nanmean, nansum, prod, sort
 from fgrad.ops.elementwise import (
@@ -105,20 +107,7 @@ from fgrad.ops.shaping import (
 )
 from fgrad.ops.special import cbrt, deg2rad, exp2, hypot, rad2deg
 from fgrad.trace import Trace, trace
-from fgrad.transforms import (
-    grad,
-    hessian,
-    hvp,
-    jacfwd,
-    jacobian,
-    jacrev,
-    jvp,
-    linearize,
-    stop_gradient,
-    value_and_grad,
-    vjp,
-    vmap,
-)
+from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 if TYPE_CHECKING:
     from fgrad import io, nn

@@ -5,18 +5,16 @@ Knows what a call means (which arguments, which structure, which type); nothing 
 
 import functools
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Concatenate, Final, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, TypeVarTuple, cast, overload
 
 import attrs
 
-from fgrad import batch, errors, forward, graph, reverse, tree
-from fgrad.arrays import copied, namespace
-from fgrad.node import Arithmetic, Node, Op, Scope, Value, apply, concrete, escaped, shape
-from fgrad.ops.selecting import getitem
-from fgrad.ops.shaping import move_axes, reshape, sum_to
-from fgrad.trace import Keyed, Trace, argument_namer, call_keyed, describe, keyed, run
+from fgrad import errors, graph, tree
+from fgrad.arrays import copied
+from fgrad.differentials import is_real, matching, one, outside, pulled, pushed, result
+from fgrad.node import Arithmetic, Node, Op, apply, shape
+from fgrad.trace import Trace, argument_namer, describe, run
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -28,7 +26,6 @@ R = TypeVar("R", bound=Arithmetic)
 A_co = TypeVar("A_co", covariant=True)
 V_co = TypeVar("V_co", covariant=True)
 Argnums: TypeAlias = int | tuple[int, ...] | None
-Axes: TypeAlias = "int | tuple[Axes, ...] | list[Axes] | Mapping[str, Axes] | None"
 Inputs: TypeAlias = tuple[object, ...] | dict[str, object]
 
 _STOP: Final = Op("stop_gradient", lambda x: x)
@@ -206,10 +203,10 @@ def vjp(f: Callable[..., object], *primals: object, has_aux: bool = False) -> ob
     order = graph.ancestors(traced.outputs, traced.scope)
 
     def pullback(cotangent: object) -> object:
-        seeds = _matching(cotangent, traced.outputs, traced.out_structure, "cotangent")
-        return _pull_back(traced, order, seeds)
+        seeds = matching(cotangent, traced.outputs, traced.out_structure, "cotangent")
+        return pulled(traced, order, seeds)
 
-    out = _result(traced)
+    out = result(traced)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
 
 
@@ -221,7 +218,7 @@ def jvp(f: Callable[[*Ts], V], primals: tuple[*Ts], tangents: tuple[*Ts]) -> tup
     """
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f))
     order = graph.ancestors(traced.outputs, traced.scope)
-    return cast("V", _result(traced)), cast("V", _push(traced, order, tangents))
+    return cast("V", result(traced)), cast("V", pushed(traced, order, tangents))
 
 
 def linearize(f: Callable[[*Ts], V], *primals: *Ts) -> tuple[V, Callable[[*Ts], V]]:
@@ -235,7 +232,7 @@ def linearize(f: Callable[[*Ts], V], *primals: *Ts) -> tuple[V, Callable[[*Ts], 
     """
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f), own=True)
     order = graph.ancestors(traced.outputs, traced.scope)
-    return cast("V", _result(traced)), lambda *tangents: cast("V", _push(traced, order, tangents))
+    return cast("V", result(traced)), lambda *tangents: cast("V", pushed(traced, order, tangents))
 
 
 def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> object:
@@ -260,104 +257,18 @@ def stop_gradient(x: T) -> T:
     return tree.map(lambda leaf: apply(_STOP, (leaf,)) if type(leaf) is Node else leaf, x)
 
 
-def jacrev(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]:
-    """Make the function that gives all derivatives of `f`, by the reverse walk: sooner where results are few.
-
-    In all forms of `grad`, of a function from pytrees to a pytree: a tree like the result, of trees like the inputs, of
-    arrays with the shape of the result's leaf and then of the input's, as JAX lays them out.
-
-    >>> import numpy as np
-    >>> jacrev(lambda x: x * x)(np.array([1.0, 2.0]))
-    array([[2., 0.],
-           [0., 4.]])
-    """
-    return _jacobian(f, argnums, has_aux, lambda results, inputs: True)
-
-
-def jacfwd(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]:
-    """Make the function that gives all derivatives of `f`, by the forward walk: sooner where inputs are few.
-
-    >>> import numpy as np
-    >>> jacfwd(lambda t: t * np.array([1.0, 2.0]))(3.0)
-    array([1., 2.])
-    """
-    return _jacobian(f, argnums, has_aux, lambda results, inputs: False)
-
-
-def jacobian(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]:
-    """Make the function that gives all derivatives of `f`, by the walk that has fewer numbers to start from.
-
-    >>> jacobian(lambda a, b: {"sum": a + b, "product": a * b})(a=2.0, b=3.0)
-    {'sum': {'a': 1.0, 'b': 1.0}, 'product': {'a': 3.0, 'b': 2.0}}
-    """
-    return _jacobian(f, argnums, has_aux, lambda results, inputs: results < inputs)
-
-
-def hessian(f: Callable[..., object], argnums: Argnums = None, *, has_aux: bool = False) -> Callable[..., object]:
-    """Make the function that gives all second derivatives of `f`, forward over reverse, as a tree of trees.
-
-    >>> hessian(lambda a, b: a * a * b)(a=2.0, b=3.0)
-    {'a': {'a': 6.0, 'b': 4.0}, 'b': {'a': 4.0, 'b': 0.0}}
-    """
-    return jacfwd(grad(f, argnums, has_aux=has_aux), argnums, has_aux=has_aux)  # type: ignore[call-overload]  # in all its forms
-
-
-def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P, V]:
-    """Make the function of many examples at once from `f`, a function of one.
-
-    `in_axes` says along which axis of the arguments the examples lie: an integer or None (the same for all) for every
-    argument, or a tuple with one for each, each a pytree that is a prefix of the argument. Keywords have them along
-    axis 0. `out_axes` says where they go in the result. f is traced once and done on all examples together.
-
-    Raises `StructureError` where sizes disagree, and `BranchError` where f branches on an example's value.
-
-    >>> import numpy as np
-    >>> vmap(lambda x, y: x @ y, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
-    array([3., 4.])
-    """
-
-    @functools.wraps(f)
-    def batched(*args: P.args, **kwargs: P.kwargs) -> V:
-        if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
-            raise errors.ArgumentError(f"in_axes has {len(in_axes)} entries for {len(args)} positional arguments")
-        inputs = keyed(args, kwargs)
-        prefix = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
-        axes = tree.spread(keyed(prefix, dict.fromkeys(kwargs, 0)), inputs, "in_axes")
-        leaves, structure = tree.flatten(inputs)
-        size = _batch_size(leaves, axes, lambda i: tree.paths(structure, argument_namer(f))[i])
-        whole = [x if a is None else move_axes(x, a, 0) for x, a in zip(leaves, axes, strict=True)]  # type: ignore[type-var]  # values
-        places = [i for i, a in enumerate(axes) if a is not None]
-
-        def one(examples: tuple[object, ...]) -> object:
-            replaced = list(whole)
-            for i, x in zip(places, examples, strict=True):
-                replaced[i] = x
-            return call_keyed(f, cast("Keyed", tree.unflatten(structure, replaced)))
-
-        examples = tuple([_example(whole[i], size) for i in places])
-        traced = run(one, examples, lambda i: f"example {i}", raw=True, stands_for="many examples")
-        given = [whole[i] for i in places]
-        done = batch.replay(traced.program, given, [True] * len(given), size)
-        results = [batch.repeated(y, many, size) for y, many in done]
-        to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
-        moved = [_placed(y, many, z, a) for (y, many), z, a in zip(done, results, to, strict=True)]
-        return cast("V", tree.unflatten(traced.out_structure, [copied(y) for y in moved]))
-
-    return batched
-
-
 def _value_and_grad(
     f: Callable[..., object], argnums: Argnums, has_aux: bool, transform: str
 ) -> Callable[[tuple[object, ...], Mapping[str, object]], tuple[object, object, object]]:
     """Make the function of (args, kwargs) that gives value, aux and gradient."""
 
     def both(args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[object, object, object]:
-        call = _understand(f, argnums, args, kwargs)
+        call = understand(f, argnums, args, kwargs)
         traced = run(call.function, call.inputs, call.root, has_aux=has_aux)
         y = _scalar_output(traced, f, transform)
-        value = copied(_value(y, traced.scope))
+        value = copied(outside(y, traced.scope))
         order = graph.ancestors(traced.outputs, traced.scope)
-        return value, traced.aux, call.select(_pull_back(traced, order, [_one(value)]))
+        return value, traced.aux, call.select(pulled(traced, order, [one(value)]))
 
     return both
 
@@ -372,13 +283,14 @@ class _Call:
     select: Callable[[object], object] = lambda gradients: gradients
 
 
-def _understand(
+def understand(
     f: Callable[..., object], argnums: Argnums, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> _Call:
+    """Tell which form of `grad` a call has; an `ArgumentError` says so if it has none."""
     if len(args) == 1 and not kwargs and argnums is None:
         (mapping,) = args
         if isinstance(mapping, Mapping) and _stands_for(mapping, f):
-            return _understand(f, argnums, (), mapping)
+            return understand(f, argnums, (), mapping)
     if not args:
         if argnums is not None:
             raise errors.ArgumentError(
@@ -433,7 +345,7 @@ def _stands_for(mapping: Mapping[str, object], f: Callable[..., object]) -> bool
 def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> object:
     """The one output, if it is a real number; else say what to use."""
     outputs, structure = traced.outputs, traced.out_structure
-    real = structure.is_leaf() and _is_real(outputs[0])
+    real = structure.is_leaf() and is_real(outputs[0])
     if real and not shape(outputs[0]):
         return outputs[0]
     if real:
@@ -449,196 +361,3 @@ def _scalar_output(traced: Trace, f: Callable[..., object], transform: str) -> o
     raise errors.OutputError(
         f"{transform} needs a function that returns one real number, but {name} returned {got}: {fix}"
     )
-
-
-def _is_real(y: object) -> bool:
-    """Whether y is a real number, or an array of them."""
-    value = concrete(y)
-    if isinstance(value, float | int):
-        return not isinstance(value, bool)
-    try:
-        return bool(namespace(value).isdtype(value.dtype, ("real floating", "integral")))  # type: ignore[attr-defined]  # an array
-    except errors.ConversionError:
-        return False
-
-
-def _value(y: object, scope: Scope) -> object:
-    return y.value if type(y) is Node and y.scope is scope else y
-
-
-def _one(value: object) -> object:
-    """The cotangent of a result with respect to itself, in its dtype."""
-    value = concrete(value)
-    return 1.0 if isinstance(value, float | int) else namespace(value).ones_like(value)
-
-
-def _matching(given: object, values: Sequence[object], structure: tree.Structure, what: str) -> list[object]:
-    """The leaves of a user's cotangents or tangents, one for each value, as the walks want them."""
-    leaves = tree.matching_leaves(structure, given, what)
-    for i, (c, y) in enumerate(zip(leaves, values, strict=True)):
-        if type(c) is Node and not c.scope.open:
-            raise escaped(c, "given to a transform")
-        if not _is_real(c):
-            path = tree.paths(structure, what)[i]
-            raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
-        if shape(c) != shape(y):
-            path = tree.paths(structure, what)[i]
-            raise errors.StructureError(f"{path} must have the shape {shape(y)} of what it belongs to, not {shape(c)}")
-        leaves[i] = sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
-    return leaves
-
-
-def _result(traced: Trace) -> object:
-    """What the function returned, fresh."""
-    values = [copied(_value(y, traced.scope)) for y in traced.outputs]
-    return tree.unflatten(traced.out_structure, values)
-
-
-def _push(traced: Trace, order: Sequence[Node], tangents: tuple[object, ...]) -> object:
-    """The tangent of the result, fresh and of its structure and types, from tangents of the inputs."""
-    leaves = _matching(tuple(tangents), [x.value for x in traced.inputs], traced.in_structure, "tangents")
-    given = dict(zip(traced.inputs, cast("list[Value]", leaves), strict=True))
-    return tree.unflatten(traced.out_structure, _tangents(traced, order, given))
-
-
-def _tangents(traced: Trace, order: Sequence[Node], given: forward.Tangents) -> list[object]:
-    """The tangents of the results, as leaves, fresh and of their types, from those of some inputs."""
-    pushed = forward.push(reversed(order), traced.scope, given)
-    return [_fresh(pushed.get(y) if type(y) is Node else None, _value(y, traced.scope)) for y in traced.outputs]
-
-
-def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Callable[[int], str]) -> int:
-    """How many examples there are; an error names two leaves that do not agree."""
-    sizes: dict[int, int] = {}
-    for i, (x, a) in enumerate(zip(leaves, axes, strict=True)):
-        if a is not None:
-            if not -len(shape(x)) <= a < len(shape(x)):
-                raise errors.StructureError(f"{path(i)} has the shape {shape(x)}, which has no axis {a} of examples")
-            sizes.setdefault(shape(x)[a], i)
-    if not sizes:
-        raise errors.ArgumentError("vmap needs an argument with examples: all of in_axes is None")
-    (size, first), *others = sizes.items()
-    if others:
-        other, i = others[0]
-        raise errors.StructureError(f"{path(first)} has {size} examples, but {path(i)} has {other}")
-    return size
-
-
-def _placed(y: object, many: bool, batch: object, axis: int | None) -> object:
-    """The results of all examples along an axis; or, where out_axes is None, the one result of them all."""
-    if axis is not None:
-        return move_axes(batch, 0, axis)  # type: ignore[type-var]  # a value
-    if many:
-        raise errors.StructureError("out_axes is None for a result that differs from example to example: give its axis")
-    return y
-
-
-def _example(x: object, size: int) -> object:
-    """One example of a batch; of an empty one, ones, or zeros that can index."""
-    if size:
-        return getitem(x, 0)  # type: ignore[type-var]  # a value
-    value = concrete(x)
-    xp, dtype = namespace(value), value.dtype  # type: ignore[attr-defined]  # an array
-    return (xp.ones if xp.isdtype(dtype, "real floating") else xp.zeros)(shape(x)[1:], dtype=dtype)[()]
-
-
-def _jacobian(
-    f: Callable[..., object], argnums: Argnums, has_aux: bool, by_reverse: Callable[[int, int], bool]
-) -> Callable[..., object]:
-    @functools.wraps(f)
-    def jacobian(*args: object, **kwargs: object) -> object:
-        call = _understand(f, argnums, args, kwargs)
-        traced = run(call.function, call.inputs, call.root, has_aux=has_aux)
-        xs, ys = [x.value for x in traced.inputs], [_value(y, traced.scope) for y in traced.outputs]
-        order = graph.ancestors(traced.outputs, traced.scope)
-        rows = _rows if by_reverse(sum(map(_size, ys)), sum(map(_size, xs))) else _columns
-        blocks = [
-            call.select(tree.unflatten(traced.in_structure, [_block(j, x, y) for j, x in zip(row, xs, strict=True)]))
-            for row, y in zip(rows(traced, order, xs, ys), ys, strict=True)
-        ]
-        result = tree.unflatten(traced.out_structure, blocks)
-        return (result, traced.aux) if has_aux else result
-
-    return jacobian
-
-
-def _rows(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[object]) -> list[list[object]]:
-    """The blocks of a Jacobian, row by row: all numbers of a result at once through the reverse walk."""
-
-    def row(i: int) -> list[object]:
-        def pull(c: object) -> list[object]:
-            seeds = [c if i == k else None for k in range(len(ys))]
-            return _cotangents(traced, order, seeds)
-
-        return vmap(pull)(_basis(ys[i]))
-
-    return [row(i) for i in range(len(ys))]
-
-
-def _columns(traced: Trace, order: Sequence[Node], xs: list[object], ys: list[object]) -> list[list[object]]:
-    """The blocks of a Jacobian, from its columns: all numbers of an input at once through the forward walk."""
-
-    def column(j: int) -> list[object]:
-        def push(t: Value) -> list[object]:
-            return _tangents(traced, order, {traced.inputs[j]: t})
-
-        across = vmap(push)(cast("Value", _basis(xs[j])))
-        n = len(shape(xs[j]))
-        return [
-            move_axes(reshape(c, (*shape(xs[j]), *shape(y))), tuple(range(n)), tuple(range(-n, 0)))  # type: ignore[type-var]  # a value
-            for c, y in zip(across, ys, strict=True)
-        ]
-
-    columns = [column(j) for j in range(len(xs))]
-    return [[c[i] for c in columns] for i in range(len(ys))]
-
-
-def _size(x: object) -> int:
-    return math.prod(shape(x))
-
-
-def _basis(x: object) -> object:
-    """As many unit vectors as x has numbers, of its shape and dtype, along a first axis."""
-    value = concrete(x)
-    xp, n = namespace(value), _size(x)
-    return xp.eye(n, dtype=getattr(value, "dtype", None)).reshape((n, *shape(x)))
-
-
-def _block(j: object, x: object, y: object) -> object:
-    """The derivatives of y with respect to x: a number if both are, else an array of the shape of y and then of x."""
-    j = reshape(j, (*shape(y), *shape(x)))  # type: ignore[type-var]  # a value
-    if type(j) is Node:
-        return j
-    if type(x) is float and type(y) in (float, int):
-        return float(j)  # type: ignore[arg-type]  # a number
-    return j[()] if isinstance(x, float) or type(x).__name__.startswith("float") else j  # type: ignore[index]  # of NumPy's scalars too
-
-
-def _pull_back(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> object:
-    """The gradients in the structure of the inputs, from cotangents of the outputs."""
-    return tree.unflatten(traced.in_structure, _cotangents(traced, order, seeds))
-
-
-def _cotangents(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> list[object]:
-    """The cotangents of the inputs, as leaves, fresh and of their types, from those of some results."""
-    cotangents: reverse.Cotangents = {}
-    for y, c in zip(traced.outputs, seeds, strict=True):
-        if c is not None and type(y) is Node and y.scope is traced.scope:
-            held = cotangents.get(y)
-            cotangents[y] = cast("Value", c) if held is None else held + cast("Value", c)
-    left = reverse.sweep(order, traced.scope, cotangents)
-    return [_fresh(left.get(x), x.value) for x in traced.inputs]
-
-
-def _fresh(g: object, x: object) -> object:
-    """A gradient that shares memory with nothing, of the type of what was differentiated."""
-    if type(x) is float:
-        return 0.0 if g is None else g if type(g) is Node else float(g)  # type: ignore[arg-type]  # a number
-    if type(g) is Node:
-        return g
-    like = concrete(x)
-    if type(like) is float:
-        return 0.0 if g is None else g
-    xp = namespace(like)
-    out = xp.zeros_like(like) if g is None else xp.asarray(g, dtype=like.dtype, copy=True)  # type: ignore[attr-defined]  # an array
-    return out if type(out) is type(like) else out[()]
