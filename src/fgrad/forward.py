@@ -15,7 +15,7 @@ Tangents: TypeAlias = dict[Node, Value]
 
 def push(order: Iterable[Node], scope: Scope, tangents: Tangents) -> Tangents:
     """Carry `tangents` on through the nodes of `order`, oldest first, into the dict given; what is absent is zero."""
-    with quiet():
+    with scope, quiet():
         for node in order:
             if type(node.value) is not float or not _push_floats(node, tangents):
                 _push(node, scope, tangents)

@@ -7,6 +7,7 @@ of pytrees, graphs or transforms.
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from threading import Lock
 from types import MappingProxyType
 from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 
@@ -68,6 +69,8 @@ public_functions: Final[dict[str, Function]] = {}
 numpy_functions: Final[dict[str, Function]] = {}
 """What stands for each NumPy function when it meets a node, by that function's name."""
 
+_visiting: Final = Lock()
+
 TABLE: Final = MappingProxyType(table)
 """Every op by its name: the one registry. `ops.rows` fills it while the package is imported; then it is frozen."""
 FUNCTIONS: Final = MappingProxyType(public_functions)
@@ -76,7 +79,7 @@ FUNCTIONS: Final = MappingProxyType(public_functions)
 
 @attrs.define(eq=False)
 class Scope:
-    """The name of one call of a transform. Closing it, once, is the only change it sees."""
+    """The name of one call of a transform. It is open while its function runs, and to the walks over its graph."""
 
     input_name: Callable[[int], str] = str
     """Names input number i, for messages."""
@@ -84,6 +87,18 @@ class Scope:
     """What a traced value stands for where it is more than one, so that it cannot decide a branch."""
     open: bool = True
     serial: int = attrs.field(init=False, factory=count().__next__)
+    visitors: int = attrs.field(init=False, default=0)
+    """How many walks are on this scope's graph now: a user's rule, which they call, may use its nodes as constants."""
+
+    def __enter__(self) -> None:
+        with _visiting:
+            self.visitors += 1
+            self.open = True
+
+    def __exit__(self, *_: object) -> None:
+        with _visiting:
+            self.visitors -= 1
+            self.open = self.visitors > 0
 
 
 def _operators(name: str) -> "tuple[Callable[[Node, object], Node], Callable[[Node, object], Node]]":
@@ -357,6 +372,8 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = (), k
         if kind is not Node and kind is not float and kind is not int and kind is not bool:
             real_namespace(x)  # a constant is an array of numbers, or an error
             x = x.copy()  # type: ignore[attr-defined]  # what the user does to theirs afterwards is not seen
+        elif kind is Node and not x.scope.open:  # type: ignore[attr-defined]  # a node
+            raise escaped(x, f"used in {op.name}")  # type: ignore[arg-type]  # as above
         value = x.value if type(x) is Node and x.scope is scope else x
         nested = nested or type(value) is Node
         parents.append(x)
@@ -398,6 +415,15 @@ def concrete(x: object) -> object:
     while type(x) is Node:
         x = x.value
     return x
+
+
+def stands_for(x: object) -> str:
+    """What a node, or one that it stands for in an outer scope, stands for where that is many values; or nothing."""
+    while type(x) is Node:
+        if x.scope.stands_for:
+            return x.scope.stands_for
+        x = x.value
+    return ""
 
 
 def shape(x: object) -> tuple[int, ...]:
@@ -447,14 +473,11 @@ def _integer(node: Node, what: str, instead: str) -> int:
 
 def _readable(node: Node) -> None:
     """Raise unless `node`, and all that it stands for in outer scopes, is one value."""
-    x: object = node
-    while type(x) is Node:
-        if x.scope.stands_for:
-            raise errors.BranchError(
-                f"a branch cannot depend on a value that stands for {x.scope.stands_for}{errors.user_line()}: each may "
-                "go its own way; write fgrad.where(condition, x, y) or fgrad.cond(condition, f, g, x)"
-            )
-        x = x.value
+    if many := stands_for(node):
+        raise errors.BranchError(
+            f"a branch cannot depend on a value that stands for {many}{errors.user_line()}: each may go its own way; "
+            "write fgrad.where(condition, x, y) or fgrad.cond(condition, f, g, x)"
+        )
 
 
 def _untraceable(what: str, instead: str) -> errors.ConversionError:

@@ -19,7 +19,7 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
     What is absent is zero. The dict that is given is used up.
     """
     pop, held = cotangents.pop, cotangents.get
-    with quiet():
+    with scope, quiet():
         for node in order:
             g = pop(node, None)
             if g is None:
