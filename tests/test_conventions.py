@@ -13,7 +13,7 @@ import pytest
 
 import fgrad
 from fgrad import grad, value_and_grad, vjp
-from fgrad.errors import LeafError
+from fgrad.errors import LeafError, MissingExtraError
 from tests.oracles import close
 
 Function = Callable[..., Any]
@@ -105,6 +105,16 @@ IEEE: list[tuple[str, float, float]] = [
     ("logaddexp(x, x)", -inf, -inf),
     ("logaddexp(x, 1.0)", -inf, 1.0),
     ("atan2(x, 0.0)", 0.0, 0.0),
+    ("erf(x)", -inf, -1.0),
+    ("erf(x)", nan, nan),
+    ("erfc(x)", 1e200, 0.0),
+    ("lgamma(x)", 0.0, inf),
+    ("lgamma(x)", -2.0, inf),
+    ("lgamma(x)", 1e308, inf),
+    ("lgamma(x)", nan, nan),
+    ("digamma(x)", 0.0, -inf),
+    ("digamma(x)", -1.0, nan),
+    ("polygamma(1, x)", 0.0, inf),
 ]
 
 
@@ -139,6 +149,10 @@ DERIVATIVES_AT_POLES: list[tuple[str, float, float]] = [
     ("sigmoid(x)", -1000.0, 0.0),
     ("tanh(x)", 1000.0, 0.0),
     ("relu(x)", nan, 0.0),
+    ("erf(x)", 1e200, 0.0),
+    ("lgamma(x)", 0.0, -inf),
+    ("lgamma(x)", -2.0, nan),
+    ("digamma(x)", 0.0, inf),
 ]
 
 
@@ -202,6 +216,13 @@ DTYPE_FUNCTIONS: list[str] = [
     "logsumexp(x) * softmax(x)",
     "astype(x, np.float64) ** 2",
     "norm(x) * std(x)",
+    "erf(x) * erfc(x)",
+    "lgamma(x) * digamma(x)",
+    "polygamma(1, x)",
+    "einsum('i,j,j->i', x, x, x)",
+    "convolve(x, x)",
+    "interp(x, x * 2, x)",
+    "pad(x, 2, mode='wrap') ** 2",
 ]
 
 
@@ -404,6 +425,95 @@ def test_sinc_at_zero_to_fourth_order() -> None:
         close(f(1e-9), expected, 1e-13, 1e-6)
         f = derivative(f)
     close(second_order(fgrad.sinc, 0.0), -(math.pi**2) / 3)
+
+
+KNOTS, HEIGHTS = np.array([0.0, 1.0, 3.0]), np.array([1.0, 2.0, 0.0])
+LINE: list[tuple[float, float, float]] = [  # x, interp(x), its derivative
+    (-1.0, 1.0, 0.0),
+    (0.0, 1.0, 1.0),
+    (0.5, 1.5, 1.0),
+    (1.0, 2.0, -1.0),
+    (3.0, 0.0, 0.0),
+    (9.0, 0.0, 0.0),
+    (inf, 0.0, 0.0),
+    (-inf, 1.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("x", "value", "slope"), LINE)
+def test_interp_at_its_knots_and_ends(x: float, value: float, slope: float) -> None:
+    """At a knot the derivative is the slope to its right; beyond the ends it is 0; the values are np.interp's."""
+    f: Function = lambda x: fgrad.interp(x, KNOTS, HEIGHTS)
+    assert value_and_grad(f)(x) == (value, slope)
+    assert fgrad.interp(x, KNOTS, HEIGHTS) == np.interp(x, KNOTS, HEIGHTS)
+
+
+def test_interp_where_the_line_jumps_or_has_one_knot() -> None:
+    """Two knots at one place are a jump, to the right one's value; one knot is a constant; nan gives nan."""
+    knots, heights = np.array([0.0, 1.0, 1.0, 2.0]), np.array([0.0, 1.0, 5.0, 6.0])
+    for x in (0.5, 1.0, 1.5):
+        assert value_and_grad(lambda x: fgrad.interp(x, knots, heights))(x) == (np.interp(x, knots, heights), 1.0)
+    assert value_and_grad(lambda x: fgrad.interp(x, np.ones(1), np.full(1, 7.0)))(1.0) == (7.0, 0.0)
+    assert np.isnan(value_and_grad(lambda x: fgrad.interp(x, KNOTS, HEIGHTS))(nan)).all()
+
+
+def test_interp_of_its_table_at_a_knot() -> None:
+    """At a knot the value is that knot's height, and moves with no other: the knots move it by the slope's reverse."""
+    _, pullback = vjp(lambda x, f: fgrad.interp(1.0, x, f), KNOTS, HEIGHTS)
+    close(pullback(1.0), (np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 0.0])))
+    _, pullback = vjp(lambda x, f: fgrad.interp(9.0, x, f), KNOTS, HEIGHTS)
+    close(pullback(1.0), (np.zeros(3), np.array([0.0, 0.0, 1.0])))
+
+
+def test_einsum_broadcasts_and_sums_what_is_not_there() -> None:
+    """Axes of length 1 broadcast, an empty axis sums to 0, and the derivatives are those of the sum."""
+    x, y = np.array([[2.0], [3.0]]), np.ones((4, 5))
+    close(value_and_grad(lambda x: fgrad.sum(fgrad.einsum("ij,jk->k", x, y)))(x), (100.0, np.full((2, 1), 20.0)))
+    close(fgrad.einsum("ij,jk->ik", np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)))
+
+
+WRONG_SUBSCRIPTS: list[tuple[str, tuple[tuple[int, ...], ...]]] = [
+    *(("ij,jk", ((2, 3),)), ("ij", ((2,),)), ("i", ((2, 3),)), ("i->j", ((2,),)), ("i->ii", ((2,),))),
+    *(("i1", ((2, 2),)), ("i.j", ((2, 2),)), ("......", ((2, 2),)), ("i->i->i", ((2,),)), ("...->", ((2,),))),
+    *(("ij,jk", ((2, 3), (4, 5))), ("ii", ((2, 3),)), ("ii->i", ((1, 3),)), ("é", ((2,),)), ("i,...->i", ((2,), (3,)))),
+]
+
+
+@pytest.mark.parametrize(("subscripts", "shapes"), WRONG_SUBSCRIPTS)
+def test_wrong_subscripts_are_named(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """What np.einsum refuses raises ValueError, before anything is computed."""
+    operands = [np.ones(shape) for shape in shapes]
+    with pytest.raises(ValueError):  # noqa: PT011  # NumPy's sentences differ
+        np.einsum(subscripts, *operands)
+    with pytest.raises(ValueError, match="einsum"):
+        fgrad.einsum(subscripts, *operands)
+
+
+@pytest.mark.parametrize("f", [fgrad.nanmax, fgrad.nanmin, fgrad.nansum])
+def test_nan_is_left_out_of_derivatives(f: Function) -> None:
+    """A nan that a reduction leaves out has derivative 0; extremes share theirs where they tie."""
+    gradient: Any = grad(f)(np.array([2.0, nan, 2.0]))
+    close(gradient, np.array([1.0, 0.0, 1.0]) * (1.0 if f is fgrad.nansum else 0.5))
+
+
+@pytest.mark.parametrize("f", [fgrad.nanmax, fgrad.nanmin])
+def test_extremes_of_nothing_but_nan(f: Function) -> None:
+    """Where all are nan so is their extreme, as in NumPy but without a warning; its derivative is 0."""
+    value, gradient = value_and_grad(lambda x: f(x, axis=1)[1])(np.array([[1.0, 2.0], [nan, nan]]))
+    assert math.isnan(value)
+    close(gradient, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("f", [fgrad.erf, fgrad.erfc, fgrad.lgamma, fgrad.digamma, lambda x: fgrad.polygamma(1, x)])
+def test_special_functions_name_their_extra(f: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SciPy, what needs it says how to install it; the error function and lgamma of floats do without."""
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(MissingExtraError, match=r"fgrad\[scipy\]"):
+        f(np.ones(2))
+    assert derivative(fgrad.erf)(0.0) == -derivative(fgrad.erfc)(0.0) == 2 / math.sqrt(math.pi)
+    assert fgrad.lgamma(1.0) == 0.0
+    with pytest.raises(MissingExtraError, match="scipy"):
+        derivative(fgrad.lgamma)(1.0)
 
 
 # --- empty arrays, nan -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 import fgrad
 from fgrad import grad, vjp
@@ -23,11 +24,13 @@ from tests.oracles import close, numeric_vjp
 RNG = np.random.default_rng(1)
 X, V, S = RNG.normal(size=(3, 4)), RNG.normal(size=4), 1.5
 C, W = RNG.normal(size=(3, 4)), RNG.normal(size=(4, 2))
+KNOTS = np.array([-1.0, 0.25, 1.2, 2.0])
 
 
 def of(code: str) -> Callable[..., Any]:
     """Make a function of x, v and s of a line of code."""
-    function: Callable[..., Any] = eval(f"lambda x, v, s: {code}", {"C": C, "W": W, "np": np, "math": math})
+    names = {"C": C, "W": W, "KNOTS": KNOTS, "np": np, "math": math, "special": special}
+    function: Callable[..., Any] = eval(f"lambda x, v, s: {code}", names)
     return function
 
 
@@ -181,6 +184,17 @@ AS_IT_STANDS = [
     ),
     *("np.linalg.norm(v, 3)", "np.linalg.norm(v, ord=1)", "np.linalg.norm(v, np.inf)", "np.linalg.norm(x, 'fro')"),
     *("np.linalg.norm(x, ord=1, axis=0, keepdims=True)", "np.linalg.vector_norm(x, axis=0)"),
+    *("np.einsum('ij,ij->', x, x)", "np.einsum('ij,kj,j->i', x, C, v, optimize=True)", "np.einsum('i,i', v, C[0])"),
+    *("np.einsum('...j,j', C, v)", "np.einsum('i,i,i,i->', v, v, v, C[1])", "np.convolve(v, C[0, :3], 'same')"),
+    *("np.convolve(C[0], v)", "np.convolve(v, v, mode='valid')"),
+    # tables, frames, repeats, what is not nan, SciPy's ufuncs
+    *("np.interp(s, KNOTS, v)", "np.interp(x, KNOTS, C[0])", "np.interp(C, KNOTS, v, left=s, right=0.0)"),
+    *("np.searchsorted(KNOTS, x) * s", "np.searchsorted(KNOTS, s, side='right') * s"),
+    *("np.pad(x, 2, 'edge')", "np.pad(x, ((1, 0), (0, 3)), mode='reflect')", "np.repeat(x, [1, 0, 2], axis=0)"),
+    "np.repeat(v, 1 + np.argmax(v))",
+    *("np.diff(v, prepend=s)", "np.diff(x, axis=0, append=C[:1])", "np.diff(C, prepend=x[:, :2])"),
+    *("np.nanmax(x)", "np.nanmin(x, axis=1)", "np.nanmax(np.where(C > -0.5, x, np.nan), 1, keepdims=True)"),
+    *("special.erf(x)", "special.erfc(s)", "special.gammaln(np.abs(x) + 0.5)", "special.psi(np.abs(v) + 0.5)"),
     # Python's own functions
     *(
         "sum(x)",
@@ -228,9 +242,11 @@ WITHOUT_ROW = {  # a line of code: what its error names
     "np.linalg.norm(x, 2)": "np.linalg.norm",
     "np.linalg.norm(x, 'nuc')": "np.linalg.norm",
     "np.fft.fft(v)": "np.fft.fft",
-    "np.einsum('ij,ij->', x, x)": "np.einsum",
     "np.dot(x, C[:, :, None])": "np.dot",
-    "np.interp(s, C[0], C[1])": "np.interp",
+    "np.einsum(x, [0, 1], [0])": "einsum",
+    "np.einsum('ij->', x, dtype=np.float32)": "np.einsum with dtype=",
+    "np.interp(s, KNOTS, v, period=3.0)": "np.interp with period=",
+    "np.pad(x, 1, mode='mean')": "pad",
     "np.where(x > 0)": "np.where",
     "np.split(x, 3)": "np.split",
     "np.copyto(C, x)": "np.copyto",

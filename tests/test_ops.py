@@ -30,7 +30,9 @@ from fgrad.node import FUNCTIONS, TABLE, apply
 from fgrad.ops.selecting import Hole
 from tests.oracles import Array, Call, NumPy, Torch, close, mp_derivative, mpmath, numeric_vjp, torch, torch_derivatives
 from tests.sample import RTOL, Sample, named
+from tests.samples_calls import CALLS
 from tests.samples_linalg import LINALG
+from tests.samples_more import MORE
 
 Points = list[tuple[float, ...]]
 
@@ -45,6 +47,7 @@ POSITIVE: Points = [(1e-3,), (0.4,), (1.5,), (70.0,)]
 INSIDE: Points = [(-0.9,), (-1e-3,), (0.3,), (0.8,)]
 WIDE: Points = [(-30.0,), (-2.5,), (0.3,), (4.0,), (600.0,)]
 PAIRS: Points = [(-2.5, 0.7), (0.3, -1.3), (1.7, 2.6), (-0.6, -4.1)]
+GAMMA: Points = [(-3.4,), (1e-3,), (0.4,), (2.6,), (70.0,)]
 POWERS: Points = [(0.4, 2.0), (2.5, -1.3), (1.1, 0.5), (3.0, 3.0)]
 
 SMOOTH: dict[str, tuple[Points, Call]] = {
@@ -97,12 +100,19 @@ SMOOTH: dict[str, tuple[Points, Call]] = {
     "deg2rad": (GENERIC, of_mp("radians")),
     "rad2deg": (GENERIC, of_mp("degrees")),
     "hypot": (PAIRS, of_mp("hypot")),
+    "erf": ([*GENERIC, (1e-9,), (-5.5,)], of_mp("erf")),
+    "erfc": ([*GENERIC, (1e-9,), (-5.5,)], of_mp("erfc")),
+    "lgamma": (GAMMA, lambda x: mpmath().mp.log(abs(mpmath().mp.gamma(x)))),
+    "digamma": (GAMMA, of_mp("digamma")),
 }
 EXTREME: dict[str, Points] = {  # where the peers in float64 lose digits
     "logaddexp": [(800.0, 1.0), (-900.0, -901.0)],
     "acosh": [(1.0001,)],
     "atanh": [(0.9999,)],
     "sinc": [(1e-6,), (0.0099,), (0.0101,), (-0.001,)],
+    "erfc": [(6.5,), (25.0,)],
+    "lgamma": [(-30.4,), (1e-9,), (1e9,)],
+    "digamma": [(-30.4,), (1e-9,), (1e9,)],
 }
 STEPS: dict[str, Points] = {
     **{name: [*GENERIC, (2.5,), (3.5,), (-0.5,), (0.0,)] for name in ("sign", "floor", "ceil", "round")},
@@ -169,6 +179,12 @@ def product(shapes: Sequence[tuple[int, ...]]) -> Sample:
 
 def padded(x: Any, widths: tuple[int, ...]) -> Any:
     return torch().nn.functional.pad(x, widths, value=0.5)
+
+
+def framed(x: Any, widths: Any, mode: Any) -> Any:
+    """PyTorch's x at the places where NumPy finds its numbers."""
+    places = np.pad(np.arange(x.numel()).reshape(tuple(x.shape)), widths, mode=mode)
+    return x.reshape(-1)[torch().as_tensor(places)]
 
 
 def multiplied(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -300,10 +316,23 @@ SHAPED: dict[str, list[Sample]] = {
     "repeat": [
         Sample(lambda xp, x, a=a: xp.repeat(x, 3, axis=a), (M23,), lambda xp, x, a=a: x.repeat_interleave(3, a))
         for a in (None, 0, -1)
+    ]
+    + [
+        Sample(
+            lambda xp, x, r=r, a=a: xp.repeat(x, r, axis=a),
+            (M23,),
+            lambda xp, x, r=r, a=a: x.repeat_interleave(xp.tensor(np.array(r)), a),
+        )
+        for r, a in (((2, 0, 1), 1), (np.array([0, 3]), 0), ([1, 0, 2, 0, 0, 1], None), ((2,), 0))
     ],
     "pad": [
         Sample(lambda xp, x, w=w: xp.pad(x, w, constant_values=0.5), (M23,), lambda xp, x, t=t: padded(x, t))
         for w, t in ((1, (1, 1, 1, 1)), ((1, 2), (1, 2, 1, 2)), (((0, 2), (3, 0)), (3, 0, 0, 2)), (0, (0, 0)))
+    ]
+    + [
+        Sample(lambda xp, x, w=w, m=m: xp.pad(x, w, mode=m), (x,), lambda xp, x, w=w, m=m: framed(x, w, m))
+        for m in ("edge", "reflect", "symmetric", "wrap")
+        for x, w in ((M23, 1), (M34, ((0, 2), (3, 1))), (V3, (5, 7)), (M23, 0))
     ],
     "tril": [Sample(lambda xp, x, k=k: xp.tril(x, k), (x,)) for k in (0, 1, -1) for x in (M34, T234)],
     "triu": [Sample(lambda xp, x, k=k: xp.triu(x, k), (x,)) for k in (0, 1, -1) for x in (M34, T234)],
@@ -354,6 +383,20 @@ SHAPED: dict[str, list[Sample]] = {
             for n, a in ((1, -1), (2, 1), (0, 0), (3, 1))
         ),
         Sample(lambda xp, x: np.diff(x, 2, 1), (M34,), lambda xp, x: x.diff(2, 1)),
+        Sample(
+            lambda xp, x, y, z: xp.diff(x, n=2, axis=0, prepend=y, append=z),
+            (M34, C34[:1], normal(2, 4)),
+            lambda xp, x, y, z: x.diff(2, 0, y, z),
+        ),
+        *(
+            Sample(
+                lambda xp, x, y, k=k: xp.diff(x, **{k: y}),
+                (M34, np.array(0.7)),
+                lambda xp, x, y, k=k: x.diff(**{k: y.expand(3, 1)}),
+            )
+            for k in ("prepend", "append")
+        ),
+        Sample(lambda xp, x: xp.diff(x, n=0, append=x), (V4,), lambda xp, x: x.diff(0)),
     ],
     "nansum": [
         Sample(
@@ -393,8 +436,11 @@ SAMPLES: dict[str, list[Sample]] = {
     **{name: [Sample(named(name), columns(points))] for name, points in STEPS.items()},
     **SHAPED,
     **LINALG,
+    **CALLS,
+    **MORE,
 }
-NAMES = sorted(TABLE.keys() | FUNCTIONS.keys())
+FORWARD_ONLY = {"while_loop"}  # has its own tests
+NAMES = sorted((TABLE.keys() | FUNCTIONS.keys()) - FORWARD_ONLY)
 CONSTANT = [name for name in NAMES if name in TABLE and TABLE[name].vjp is None]
 
 
@@ -779,6 +825,17 @@ WRONG: list[tuple[str, type[Exception] | tuple[type[Exception], ...]]] = [
     ("xp.sum([x, x])", TypeError),
     ("xp.exp([1.0, x])", TypeError),
     ("xp.matmul(x, None)", TypeError),
+    ("xp.repeat(x, [1, 2])", ValueError),
+    ("xp.repeat(x, [0.5] * 12)", TypeError),
+    ("xp.pad(x, -1, mode='edge')", ValueError),
+    ("xp.pad(x[:0], 1, mode='wrap')", ValueError),
+    ("xp.convolve(x, x)", ValueError),
+    ("xp.convolve(x[0], x[0], mode='half')", ValueError),
+    ("xp.interp(x, x, x)", ValueError),
+    ("xp.searchsorted(x, 1.0)", ValueError),
+    ("xp.searchsorted(x[0], 1.0, side='middle')", ValueError),
+    ("xp.polygamma(-1, x)", ValueError),
+    ("xp.polygamma(0.5, x)", TypeError),
     ("x[5]", IndexError),
     ("x[0, 0, 0]", IndexError),
     ("x['a']", (IndexError, TypeError)),

@@ -2,12 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from fgrad import errors, micro, optim, tree
+from fgrad import check, errors, micro, optim, tree
 from fgrad.batching import vmap
+from fgrad.calls import checkpoint
 from fgrad.check import check_grads
+from fgrad.control import cond, fori_loop, scan, while_loop
+from fgrad.custom import custom_jvp, custom_vjp
 from fgrad.jacobians import hessian, jacfwd, jacobian, jacrev
 from fgrad.node import Node
-from fgrad.ops.accumulating import cumulative_prod, cumulative_sum, diff, nanmean, nansum, prod, sort
+from fgrad.ops.accumulating import (
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    nanmax,
+    nanmean,
+    nanmin,
+    nansum,
+    prod,
+    sort,
+)
+from fgrad.ops.contracting import einsum
+from fgrad.ops.convolving import convolve
 from fgrad.ops.elementwise import (
     abs,
     acos,
@@ -75,6 +90,7 @@ from fgrad.ops.elementwise import (
     tanh,
     where,
 )
+from fgrad.ops.interpolating import interp, searchsorted
 from fgrad.ops.linalg import matmul, norm, outer, vecdot
 from fgrad.ops.products import cross, kron, tensordot
 from fgrad.ops.rearranging import diagonal, flip, pad, repeat, roll, tile, tril, triu
@@ -105,7 +121,7 @@ from fgrad.ops.shaping import (
     squeeze,
     stack,
 )
-from fgrad.ops.special import cbrt, deg2rad, exp2, hypot, rad2deg
+from fgrad.ops.special import cbrt, deg2rad, digamma, erf, erfc, exp2, hypot, lgamma, polygamma, rad2deg
 from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
@@ -135,20 +151,30 @@ __all__ = [
     "broadcast_to",
     "cbrt",
     "ceil",
+    "check",
     "check_grads",
+    "checkpoint",
     "clip",
     "concat",
+    "cond",
+    "convolve",
     "cos",
     "cosh",
     "cross",
     "cumulative_prod",
     "cumulative_sum",
+    "custom_jvp",
+    "custom_vjp",
     "deg2rad",
     "diagonal",
     "diff",
+    "digamma",
     "divide",
+    "einsum",
     "elementwise",
     "equal",
+    "erf",
+    "erfc",
     "errors",
     "exp",
     "exp2",
@@ -157,6 +183,7 @@ __all__ = [
     "flip",
     "floor",
     "floor_divide",
+    "fori_loop",
     "gelu",
     "getitem",
     "grad",
@@ -165,6 +192,7 @@ __all__ = [
     "hessian",
     "hvp",
     "hypot",
+    "interp",
     "io",
     "isfinite",
     "isinf",
@@ -176,6 +204,7 @@ __all__ = [
     "kron",
     "less",
     "less_equal",
+    "lgamma",
     "linearize",
     "log",
     "log1p",
@@ -197,7 +226,9 @@ __all__ = [
     "min",
     "minimum",
     "multiply",
+    "nanmax",
     "nanmean",
+    "nanmin",
     "nansum",
     "negative",
     "nn",
@@ -207,6 +238,7 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "polygamma",
     "positive",
     "pow",
     "prod",
@@ -219,6 +251,8 @@ __all__ = [
     "roll",
     "round",
     "scale",
+    "scan",
+    "searchsorted",
     "sigmoid",
     "sign",
     "silu",
@@ -251,6 +285,7 @@ __all__ = [
     "vjp",
     "vmap",
     "where",
+    "while_loop",
 ]
 
 if not TYPE_CHECKING:

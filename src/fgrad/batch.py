@@ -35,6 +35,14 @@ def replay(program: Program, args: Sequence[object], batched: Sequence[bool], si
     return [look(x) for x in program.outputs]
 
 
+def spread(program: Program, batched: Sequence[bool]) -> list[bool]:
+    """Which outputs of a program depend on a batched argument."""
+    flags = list(batched)
+    for _, parents, _ in program.steps:
+        flags.append(any(flags[x.place] for x in parents if type(x) is Link))
+    return [type(x) is Link and flags[x.place] for x in program.outputs]
+
+
 def repeated(y: object, batched: bool, size: int) -> object:
     """A result for each of `size` examples, along a first axis."""
     return y if batched else broadcast_to(y, (size, *shape(y)))  # type: ignore[type-var]  # a value

@@ -12,7 +12,7 @@ from fgrad.arrays import copied, namespace
 from fgrad.node import concrete, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import move_axes
-from fgrad.trace import Keyed, argument_namer, call_keyed, keyed, run
+from fgrad.trace import Keyed, argument_namer, call_keyed, describe, keyed, run
 
 V = TypeVar("V")
 P = ParamSpec("P")
@@ -36,7 +36,10 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
     @functools.wraps(f)
     def batched(*args: P.args, **kwargs: P.kwargs) -> V:
         if isinstance(in_axes, tuple | list) and len(in_axes) != len(args):
-            raise errors.ArgumentError(f"in_axes has {len(in_axes)} entries for {len(args)} positional arguments")
+            raise errors.ArgumentError(
+                f"in_axes has {len(in_axes)} entries for {len(args)} positional arguments: write one for each, None "
+                "for what all examples share, or one integer for all"
+            )
         inputs = keyed(args, kwargs)
         prefix = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
         axes = tree.spread(keyed(prefix, dict.fromkeys(kwargs, 0)), inputs, "in_axes")
@@ -68,25 +71,45 @@ def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Call
     sizes: dict[int, int] = {}
     for i, (x, a) in enumerate(zip(leaves, axes, strict=True)):
         if a is not None:
+            _check_integer(a, "in_axes", path(i))
             if not -len(shape(x)) <= a < len(shape(x)):
-                raise errors.StructureError(f"{path(i)} has the shape {shape(x)}, which has no axis {a} of examples")
+                raise errors.StructureError(
+                    f"{path(i)} has the shape {shape(x)}, which has no axis {a} of examples: write None for it in "
+                    "in_axes if all examples share it, or the axis that they lie along"
+                )
             sizes.setdefault(shape(x)[a], i)
     if not sizes:
-        raise errors.ArgumentError("vmap needs an argument with examples: all of in_axes is None")
+        raise errors.ArgumentError(
+            "vmap needs an argument with examples: all of in_axes is None; write 0 for one that has them along axis 0"
+        )
     (size, first), *others = sizes.items()
     if others:
         other, i = others[0]
-        raise errors.StructureError(f"{path(first)} has {size} examples, but {path(i)} has {other}")
+        raise errors.StructureError(
+            f"{path(first)} has {size} examples, but {path(i)} has {other}: write None in in_axes for one that is the "
+            "same for all, or the axis along which it has as many"
+        )
     return size
 
 
 def _placed(y: object, many: bool, batch: object, axis: int | None) -> object:
     """The results of all examples along an axis; or, where out_axes is None, the one result of them all."""
     if axis is not None:
+        _check_integer(axis, "out_axes", "a result")
+        if not -len(shape(batch)) <= axis < len(shape(batch)):
+            raise errors.StructureError(
+                f"out_axes is {axis} for a result of shape {shape(batch)[1:]}: with the axis of examples it has "
+                f"{len(shape(batch))}; write an axis from {-len(shape(batch))} to {len(shape(batch)) - 1}"
+            )
         return move_axes(batch, 0, axis)  # type: ignore[type-var]  # a value
     if many:
         raise errors.StructureError("out_axes is None for a result that differs from example to example: give its axis")
     return y
+
+
+def _check_integer(axis: object, what: str, where: str) -> None:
+    if isinstance(axis, bool) or not isinstance(axis, int):
+        raise errors.ArgumentError(f"{what} must be made of integers and None, not {describe(axis)} for {where}")
 
 
 def example(x: object, size: int) -> object:

@@ -24,6 +24,13 @@ def is_real(y: object) -> bool:
         return False
 
 
+def _is_integer(x: object) -> bool:
+    value = concrete(x)
+    if isinstance(value, float | int):
+        return not isinstance(value, float)
+    return bool(namespace(value).isdtype(value.dtype, "integral"))  # type: ignore[attr-defined]  # an array
+
+
 def outside(y: object, scope: Scope) -> object:
     """What a result of a trace is to the enclosing scope."""
     return y.value if type(y) is Node and y.scope is scope else y
@@ -43,10 +50,18 @@ def matching(given: object, values: Sequence[object], structure: tree.Structure,
             raise escaped(c, "given to a transform")
         if not is_real(c):
             path = tree.paths(structure, what)[i]
-            raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}")
+            raise errors.LeafError(f"{path} must be a real number or an array, not {describe(c)}: write 1.0")
+        if _is_integer(c) and not _is_integer(y):
+            path = tree.paths(structure, what)[i]
+            raise errors.LeafError(
+                f"{path} is {describe(c)}, an integer, but what it belongs to is a float: write 1.0 for 1, and "
+                "x.astype(float) for an array of integers"
+            )
         if shape(c) != shape(y):
             path = tree.paths(structure, what)[i]
-            raise errors.StructureError(f"{path} must have the shape {shape(y)} of what it belongs to, not {shape(c)}")
+            raise errors.StructureError(
+                f"{path} must have the shape {shape(y)} of what it belongs to, not {shape(c)}: broadcast or reshape it"
+            )
         leaves[i] = sum_to(cast("Value", float(c) if isinstance(c, int) else c), concrete(y))
     return leaves
 

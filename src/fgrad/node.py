@@ -7,6 +7,7 @@ of pytrees, graphs or transforms.
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from math import inf
 from threading import Lock
 from types import MappingProxyType
 from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
@@ -370,8 +371,9 @@ def apply(op: Op, args: tuple[object, ...], params: tuple[Hashable, ...] = (), k
     for x in args:
         kind = type(x)
         if kind is not Node and kind is not float and kind is not int and kind is not bool:
-            real_namespace(x)  # a constant is an array of numbers, or an error
-            x = x.copy()  # type: ignore[attr-defined]  # what the user does to theirs afterwards is not seen
+            # A constant is an array of numbers, or an error. What the user does to theirs afterwards is not seen; its
+            # layout is kept, since products of matrices depend on that in the last bit.
+            x = real_namespace(x).asarray(x, copy=True)[()]
         elif kind is Node and not x.scope.open:  # type: ignore[attr-defined]  # a node
             raise escaped(x, f"used in {op.name}")  # type: ignore[arg-type]  # as above
         value = x.value if type(x) is Node and x.scope is scope else x
@@ -498,13 +500,13 @@ def _numpy(name: str, /, *args: object, **kwargs: object) -> "Node":
 
 
 @functools.cache
-def _signature(function: Function) -> tuple[int, int, frozenset[str]]:
+def _signature(function: Function) -> tuple[int, float, frozenset[str]]:
     """How many arguments a function needs, how many it takes by place, and which by name."""
     import inspect  # lazily: importing fgrad stays quick
 
     parameters = inspect.signature(function).parameters.values()
-    needed = sum(p.default is p.empty for p in parameters)
-    by_place = sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+    needed = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters)
+    by_place = sum(inf if p.kind is p.VAR_POSITIONAL else p.kind is not p.KEYWORD_ONLY for p in parameters)
     return needed, by_place, frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
 
 

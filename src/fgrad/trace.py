@@ -159,7 +159,10 @@ def run(
     aux = None
     if has_aux:
         if not isinstance(result, tuple) or len(result) != 2:
-            raise errors.OutputError(f"with has_aux=True a function returns (result, aux), not {describe(result)}")
+            raise errors.OutputError(
+                f"with has_aux=True a function returns (result, aux), not {describe(result)}: "
+                "return both, or leave has_aux out"
+            )
         result, aux = result
         aux = tree.map(lambda x: _seen_outside(x, scope), aux)
     outputs, out_structure = tree.flatten(result)

@@ -13,7 +13,8 @@ import attrs
 from fgrad import errors, graph, tree
 from fgrad.arrays import copied
 from fgrad.differentials import is_real, matching, one, outside, pulled, pushed, result
-from fgrad.node import Arithmetic, Node, Op, apply, shape
+from fgrad.node import Arithmetic, Node, apply, shape
+from fgrad.ops.rows import constant
 from fgrad.trace import Trace, argument_namer, describe, run
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ V_co = TypeVar("V_co", covariant=True)
 Argnums: TypeAlias = int | tuple[int, ...] | None
 Inputs: TypeAlias = tuple[object, ...] | dict[str, object]
 
-_STOP: Final = Op("stop_gradient", lambda x: x)
+_stop: Final = constant("stop_gradient", lambda x: x)
 
 
 class Gradient(Protocol[T, P]):
@@ -216,6 +217,7 @@ def jvp(f: Callable[[*Ts], V], primals: tuple[*Ts], tangents: tuple[*Ts]) -> tup
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 10.0))
     (6.0, 23.0)
     """
+    _check_tuples("jvp", primals, tangents)
     traced = run(lambda inputs: f(*inputs), primals, argument_namer(f))
     order = graph.ancestors(traced.outputs, traced.scope)
     return cast("V", result(traced)), cast("V", pushed(traced, order, tangents))
@@ -243,9 +245,19 @@ def hvp(f: Callable[[*Ts], R], primals: tuple[*Ts], tangents: tuple[*Ts]) -> obj
     >>> hvp(lambda x: x**3, (2.0,), (1.0,))
     12.0
     """
+    _check_tuples("hvp", primals, tangents)
     gradient = cast("Callable[[*Ts], tuple[object, ...]]", grad(f, tuple(range(len(primals)))))
     _, products = jvp(gradient, primals, tangents)
     return products[0] if len(primals) == 1 else products
+
+
+def _check_tuples(transform: str, primals: object, tangents: object) -> None:
+    for what, x in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(x, tuple):
+            raise errors.ArgumentError(
+                f"{transform} takes {what} as a tuple with one entry for each argument: write (x,) for a single x; it "
+                f"was given {describe(x)}"
+            )
 
 
 def stop_gradient(x: T) -> T:
@@ -254,7 +266,7 @@ def stop_gradient(x: T) -> T:
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
     3.0
     """
-    return tree.map(lambda leaf: apply(_STOP, (leaf,)) if type(leaf) is Node else leaf, x)
+    return tree.map(lambda leaf: apply(_stop, (leaf,)) if type(leaf) is Node else leaf, x)
 
 
 def _value_and_grad(
@@ -320,7 +332,7 @@ def _place(i: int, count: int) -> int:
         raise errors.ArgumentError(f"argnums must be an integer or a tuple of integers, not {describe(i)}")
     if not -count <= i < count:
         raise errors.ArgumentError(
-            f"argnums={i} is out of range: the function was called with {count} positional arguments"
+            f"argnums={i} is out of range: the function was called with {count} positional arguments, counted from 0"
         )
     return i % count
 

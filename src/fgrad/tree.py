@@ -100,7 +100,10 @@ def matching_leaves(structure: Structure, tree: object, root: str = "tree") -> l
     if where is None:
         longer = expected if len(expected) > len(found) else found
         where = longer[min(len(expected), len(found))] if len(expected) != len(found) else root
-    raise errors.StructureError(f"two trees differ at {where}: expected {structure}, got {other}")
+    raise errors.StructureError(
+        f"two trees differ at {where}: expected {structure}, got {other}: "
+        "write the same keys and as many entries, with a number or array for each *"
+    )
 
 
 def spread(prefix: object, tree: object, what: str) -> list[int | None]:
@@ -116,7 +119,13 @@ def spread(prefix: object, tree: object, what: str) -> list[int | None]:
     try:
         optree.tree_map_(visit, prefix, numbered, is_leaf=lambda x: x is None, namespace=_NAMESPACE)  # type: ignore[arg-type]  # as above
     except (ValueError, TypeError) as error:
-        raise errors.StructureError(f"{what}={prefix} is no prefix of the pytree it is for: {error}") from None
+        named = optree.prefix_errors(prefix, numbered, is_leaf=lambda x: x is None, namespace=_NAMESPACE)  # type: ignore[arg-type]  # as above
+        reason, where, *_ = str(named[0](what)).splitlines() if named else (str(error), what)
+        raise errors.StructureError(
+            f"{where.strip().removesuffix(' tree root')} is no prefix of the pytree it is for "
+            f"({reason.removeprefix('pytree structure error: ').removesuffix(' at key path')}): "
+            "write an integer or None for all of it, or one for each of its entries"
+        ) from None
     return found
 
 

@@ -2,7 +2,10 @@
 
 from fgrad.ops import (
     accumulating,
+    contracting,
+    convolving,
     elementwise,
+    interpolating,
     linalg,
     products,
     rearranging,
@@ -16,7 +19,10 @@ from fgrad.ops import (
 
 __all__ = [
     "accumulating",
+    "contracting",
+    "convolving",
     "elementwise",
+    "interpolating",
     "linalg",
     "products",
     "rearranging",

@@ -4,16 +4,17 @@ Knows the order of numbers along an axis. Products are multiplied in pairs, neve
 every order are right where there are zeros; nothing of matrices.
 """
 
+from math import inf, nan
 from typing import cast
 
 from fgrad.arrays import namespace
 from fgrad.node import Op, Value, X, apply, concrete, shape
-from fgrad.ops.elementwise import add, divide, isnan, logical_not, multiply, negative, subtract, where
+from fgrad.ops.elementwise import add, divide, equal, isnan, logical_not, multiply, negative, subtract, where
 from fgrad.ops.rearranging import along, flip
-from fgrad.ops.reducing import Axis, argsort, reduction, sum
+from fgrad.ops.reducing import Axis, argsort, max, reduction, sum
 from fgrad.ops.rows import linear, public, stand_in
 from fgrad.ops.selecting import getitem
-from fgrad.ops.shaping import astype, concat, dtype_of, move_axes, positive_axes, reshape
+from fgrad.ops.shaping import astype, broadcast_to, concat, dtype_of, move_axes, positive_axes, reshape
 
 
 @reduction("prod", ufunc="multiply.reduce")
@@ -111,8 +112,8 @@ def sort(x: X, axis: int = -1, descending: bool = False) -> X:
 
 
 @public()
-def diff(x: X, *, axis: int = -1, n: int = 1) -> X:
-    """Each number less the one before it, along an axis; done n times.
+def diff(x: X, *, axis: int = -1, n: int = 1, prepend: X | float | None = None, append: X | float | None = None) -> X:
+    """Each number less the one before it, along an axis; done n times, on x between `prepend` and `append`.
 
     >>> import numpy as np
     >>> diff(np.array([1.0, 4.0, 9.0]))
@@ -121,9 +122,17 @@ def diff(x: X, *, axis: int = -1, n: int = 1) -> X:
     if n < 0:
         raise ValueError(f"diff cannot be done {n} times")
     (a,) = positive_axes(axis, len(shape(x)))
+    if n and not (prepend is None and append is None):
+        x = concat([*_end(prepend, x, a), x, *_end(append, x, a)], a)
     for _ in range(n):
         x = subtract(along(x, a, 1), along(x, a, 0, -1))
     return x
+
+
+def _end(y: X | float | None, x: X, axis: int) -> list[X]:
+    """What is joined to x along an axis: nothing, an array, or a number."""
+    lengths = tuple(1 if i == axis else k for i, k in enumerate(shape(x)))
+    return [] if y is None else [cast("X", y if shape(y) else broadcast_to(y, lengths))]
 
 
 @reduction("nansum")
@@ -148,6 +157,29 @@ def nanmean(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     count = sum(logical_not(isnan(x)), axis, keepdims)
     dtype = dtype_of(x)
     return divide(nansum(x, axis, keepdims), count if dtype is None else astype(count, dtype))
+
+
+@reduction("nanmax")
+def nanmax(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """The greatest number that is not nan, over the axes named or over all; nan where all are; ties share the gradient.
+
+    >>> import numpy as np
+    >>> nanmax(np.array([1.0, np.nan, 3.0])).item()
+    3.0
+    """
+    count = sum(logical_not(isnan(x)), axis, keepdims=True)
+    return max(where(equal(count, 0), nan, where(isnan(x), -inf, x)), axis, keepdims)
+
+
+@reduction("nanmin")
+def nanmin(x: X, axis: Axis = None, keepdims: bool = False) -> X:
+    """The least number that is not nan, over the axes named or over all; nan where all are; ties share the gradient.
+
+    >>> import numpy as np
+    >>> nanmin(np.array([1.0, np.nan, 3.0])).item()
+    1.0
+    """
+    return negative(nanmax(negative(x), axis, keepdims))
 
 
 @stand_in("cumsum")
@@ -176,5 +208,7 @@ def _numpy_sort(a: X, axis: int | None = -1) -> X:
 
 
 @stand_in("diff")
-def _numpy_diff(a: X, n: int = 1, axis: int = -1) -> X:
-    return diff(a, axis=axis, n=n)
+def _numpy_diff(
+    a: X, n: int = 1, axis: int = -1, prepend: X | float | None = None, append: X | float | None = None
+) -> X:
+    return diff(a, axis=axis, n=n, prepend=prepend, append=append)

@@ -31,6 +31,11 @@ def along(x: X, axis: int, start: int | None = None, stop: int | None = None, st
     return getitem(x, (slice(None),) * axis + (slice(start, stop, step),))
 
 
+def _picked(x: X, axis: int, places: object) -> X:
+    """The numbers at these places along one axis, counted from the front."""
+    return getitem(x, (slice(None),) * axis + (places,))
+
+
 def _matrix(x: object, name: str) -> tuple[int, int]:
     if len(shape(x)) < 2:
         raise ValueError(f"{name} needs at least two axes, not the shape {shape(x)}")
@@ -95,8 +100,8 @@ def tile(x: X, reps: int | Sequence[int]) -> X:
 
 
 @public(names="repeat")
-def repeat(x: X, repeats: int, axis: int | None = None) -> X:
-    """Each number `repeats` times in a row, along an axis or of the flattened array.
+def repeat(x: X, repeats: int | Sequence[int], axis: int | None = None) -> X:
+    """Each number `repeats` times in a row, along an axis or of the flattened array; or each as often as it says.
 
     >>> import numpy as np
     >>> repeat(np.array([1.0, 2.0]), 2)
@@ -105,6 +110,8 @@ def repeat(x: X, repeats: int, axis: int | None = None) -> X:
     if axis is None:
         return repeat(reshape(x, -1), repeats, 0)
     (a,) = positive_axes(axis, len(shape(x)))
+    if isinstance(repeats, Sequence) or shape(repeats):
+        return _picked(x, a, numpy().repeat(numpy().arange(shape(x)[a]), numpy().asarray(repeats)))
     before, after, times = shape(x)[: a + 1], shape(x)[a + 1 :], index(repeats)
     many = broadcast_to(expand_dims(x, a + 1), (*before, times, *after))
     return reshape(many, (*before[:-1], before[-1] * times, *after))
@@ -117,24 +124,36 @@ def pad(
     mode: str = "constant",
     constant_values: float = 0.0,
 ) -> X:
-    """X in a frame of one constant: its width is one number for all sides, (before, after), or a pair for each axis.
+    """X in a frame, whose width is one number for all sides, (before, after), or a pair for each axis.
+
+    By `mode`, the frame holds "constant" numbers, or numbers of x: its "edge", x mirrored about the middle of that
+    ("reflect") or about its outside ("symmetric"), or, as if x went round, its other end ("wrap").
 
     >>> import numpy as np
     >>> pad(np.array([1.0, 2.0]), (1, 2))
     array([0., 1., 2., 0., 0.])
+    >>> pad(np.array([1.0, 2.0, 3.0]), 1, mode="reflect")
+    array([2., 1., 2., 3., 2.])
     """
-    if mode != "constant":
-        raise MissingRowError(f"pad has no mode {mode!r} in fgrad: it has 'constant'; join slices with fgrad.concat")
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise MissingRowError(
+            f"pad has no mode {mode!r} in fgrad: it has 'constant', 'edge', 'reflect', 'symmetric' and 'wrap'; "
+            "join slices with fgrad.concat"
+        )
     widths = numpy().broadcast_to(numpy().asarray(pad_width), (len(shape(x)), 2)).tolist()
     for axis, (before, after) in enumerate(widths):
-        parts = [_frame(x, axis, before, constant_values), x, _frame(x, axis, after, constant_values)]
-        x = concat(parts, axis) if before or after else x
+        if min(index(before), index(after)) < 0:
+            raise ValueError(f"a frame cannot be {min(before, after)} wide")
+        if mode == "constant":
+            frame = [_frame(x, axis, width, constant_values) for width in (before, after)]
+        else:
+            places = numpy().pad(numpy().arange(shape(x)[axis]), (before, after), mode=mode)
+            frame = [_picked(x, axis, side) for side in (places[:before], places[len(places) - after :])]
+        x = concat([frame[0], x, frame[1]], axis) if before or after else x
     return x
 
 
 def _frame(x: X, axis: int, width: int, constant: float) -> X:
-    if index(width) < 0:
-        raise ValueError(f"a frame cannot be {width} wide")
     lengths = (*shape(x)[:axis], width, *shape(x)[axis + 1 :])
     return cast("X", namespace(concrete(x)).full(lengths, constant, dtype=dtype_of(x)))
 

@@ -3,12 +3,12 @@
 Knows how derivatives of several results are kept, sparsely: absence is zero; nothing of what any op computes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import attrs
 
-from fgrad.node import Node, Op, Value, apply, table
+from fgrad.node import Node, Op, Rule, Value, apply, table
 
 
 @attrs.frozen(eq=False)
@@ -39,3 +39,16 @@ table["item"] = _item
 def item(results: object, i: int) -> Value:
     """Result i of an op that has several, from its tuple or from the node that holds it."""
     return apply(_item, (results,), (i,)) if type(results) is Node else results[i]  # type: ignore[index]  # a tuple
+
+
+def several(
+    name: str,
+    impl: Callable[..., tuple[object, ...]],
+    *,
+    vjp: Callable[..., Iterable[Value | None]],
+    jvp: Callable[..., Parts],
+    batch: Rule,
+) -> Op:
+    """Make a row of several results: its rules see all arguments at once, as an `Op`'s do, and `g` as `Parts`."""
+    op = table[name] = Op(name, cast("Rule", impl), vjp=vjp, jvp=cast("Rule", jvp), batch=batch)
+    return op

@@ -333,7 +333,8 @@ def _size(a: object) -> int:
 @stand_in("zeros_like")
 def zeros_like(a: object) -> Value:
     """Zeros of a value's shape and dtype: a constant."""
-    return cast("Value", namespace(concrete(a)).zeros_like(concrete(a)))
+    value = concrete(a)
+    return 0.0 if type(value) is float else cast("Value", namespace(value).zeros_like(value)[()])
 
 
 @stand_in("ones_like")
