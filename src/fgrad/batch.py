@@ -5,6 +5,7 @@ Knows how a row is lifted to a leading batch axis; nothing of derivatives, of fu
 
 from collections.abc import Sequence
 
+from fgrad import graph
 from fgrad.arrays import quiet
 from fgrad.graph import Link, Program
 from fgrad.node import Value, apply, shape
@@ -16,13 +17,13 @@ def replay(program: Program, args: Sequence[object], batched: Sequence[bool], si
 
     Gives each output, and whether it is batched: what depends on no batched argument is the same for all.
     """
-    values, flags = list(args), list(batched)
+    values, flags, last = list(args), list(batched), graph.last_uses(program)
 
     def look(x: object) -> tuple[object, bool]:
         return (values[x.place], flags[x.place]) if type(x) is Link else (x, False)
 
     with quiet():
-        for op, parents, params in program.steps:
+        for i, (op, parents, params) in enumerate(program.steps):
             found = [look(x) for x in parents]
             xs, many = [x for x, _ in found], [flag for _, flag in found]
             flags.append(any(many))
@@ -32,6 +33,9 @@ def replay(program: Program, args: Sequence[object], batched: Sequence[bool], si
                 values.append(apply(op, aligned(xs, many), params))
             else:
                 values.append(op.batch(op, xs, many, params, size))
+            del found, xs
+            for place in last.get(i, ()):
+                values[place] = None  # so that its memory serves the next
     return [look(x) for x in program.outputs]
 
 

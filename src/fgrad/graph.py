@@ -3,7 +3,8 @@
 Knows topology; nothing of what an op means or of its derivative. Every walk is a loop: no graph is too deep.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -67,6 +68,9 @@ class Program:
             values.append(apply(op, tuple([values[x.place] if type(x) is Link else x for x in parents]), params))
         return tuple([values[x.place] if type(x) is Link else x for x in self.outputs])
 
+    def __reduce__(self) -> "tuple[Callable[..., Program], tuple[object, ...]]":
+        return _from_columns, (self.arity, *_columns(self.steps), self.outputs)
+
     def __repr__(self) -> str:
         return f"<Program of {self.arity} inputs, {len(self.steps)} steps, {len(self.outputs)} outputs>"
 
@@ -74,13 +78,85 @@ class Program:
 def program(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> Program:
     """What the nodes of `scope` that the outputs depend on do; other nodes are constants, if they are no inputs."""
     order = ancestors(outputs, scope, constants=True)[::-1]
-    place = {node: i for i, node in enumerate([*inputs, *order])}
+    links = {node: Link(i) for i, node in enumerate([*inputs, *order])}
 
     def refer(x: object) -> object:
-        return Link(place[x]) if type(x) is Node and x in place else x
+        return links.get(x, x) if type(x) is Node else x
 
     steps = [(node.op, tuple([refer(x) for x in node.parents]), node.params) for node in order]
     return Program(len(inputs), tuple(steps), tuple([refer(x) for x in outputs]))
+
+
+Columns: TypeAlias = tuple[tuple[Op, ...], array[int], array[int], array[int], list[object], dict[int, object]]
+
+
+def _columns(steps: Iterable[Step]) -> Columns:
+    """Steps as a few long columns of integers, which are pickled several times sooner than as many small tuples.
+
+    They are the ops; for each step its op, and how many parents it has; each parent, as a place, or as -1 - i for
+    constant i; these constants; and params, by step, where there are any.
+    """
+    codes: dict[Op, int] = {}
+    which, widths, parents = array("q"), array("q"), array("q")
+    constants: list[object] = []
+    extra: dict[int, object] = {}
+    for i, (op, xs, params) in enumerate(steps):
+        which.append(codes.setdefault(op, len(codes)))
+        widths.append(len(xs))
+        for x in xs:
+            if type(x) is Link:
+                parents.append(x.place)
+            else:
+                constants.append(x)
+                parents.append(-len(constants))
+        if params:
+            extra[i] = params
+    return tuple(codes), which, widths, parents, constants, extra
+
+
+def _from_columns(
+    arity: int,
+    ops: tuple[Op, ...],
+    which: array[int],
+    widths: array[int],
+    parents: array[int],
+    constants: list[object],
+    extra: dict[int, tuple[Hashable, ...]],
+    outputs: tuple[object, ...],
+) -> Program:
+    links = [Link(i) for i in range(arity + len(which))]
+    found = iter([links[i] if i >= 0 else constants[-1 - i] for i in parents])
+    steps = [
+        (ops[code], tuple([next(found) for _ in range(width)]), extra.get(i, ()))
+        for i, (code, width) in enumerate(zip(which, widths, strict=True))
+    ]
+    return Program(arity, tuple(steps), outputs)
+
+
+def fault(program: Program) -> str:
+    """What is wrong with a program that came from elsewhere: the first link that leads nowhere, or nothing."""
+    places = program.arity
+    for op, parents, _ in program.steps:
+        for x in parents:
+            if type(x) is Link and not 0 <= x.place < places:
+                return f"step {places - program.arity}, {op.name}, links to value {x.place}, and has {places} before it"
+        places += 1
+    for x in program.outputs:
+        if type(x) is Link and not 0 <= x.place < places:
+            return f"an output links to value {x.place} of {places}"
+    return ""
+
+
+def last_uses(program: Program) -> dict[int, list[int]]:
+    """Which values no step needs any more after each step, by its place among the steps; outputs are always needed."""
+    ends = {x.place: i for i, (_, parents, _) in enumerate(program.steps) for x in parents if type(x) is Link}
+    for x in program.outputs:
+        if type(x) is Link:
+            ends.pop(x.place, None)
+    found: dict[int, list[int]] = {}
+    for place, i in ends.items():
+        found.setdefault(i, []).append(place)
+    return found
 
 
 def free_nodes(outputs: Sequence[object], scope: Scope) -> list[Node]:

@@ -21,7 +21,7 @@ multiply: Binary     = binary("multiply", "x * y.", operator.mul, (lambda ans, x
 divide: Binary       = binary("divide", "x / y; ±inf or nan at y = 0.", operator.truediv,
                       (lambda ans, x, y: 1 / y, lambda ans, x, y: -ans / y), names="divide")
 pow: Binary          = binary("pow", "x to the power y; nan for a negative x and a broken y.", math.pow,
-                      (lambda ans, x, y: scale(y, pow(x, y - 1)), lambda ans, x, y: scale(ans, log(x))),
+                      (lambda ans, x, y: _power(x, y), lambda ans, x, y: scale(ans, log(x))),
                       names="power float_power pow")
 remainder: Binary    = binary("remainder", "x modulo y, with the sign of y.", operator.mod,
                       (1.0, lambda ans, x, y: -floor_divide(x, y)), names="remainder")
@@ -109,6 +109,11 @@ def _sigmoid(xp: types.ModuleType, x: Value) -> Value:
     return (1.0 if x >= 0 else e) / (1 + e) if xp is math else xp.where(x >= 0, 1, e) / (1 + e)
 
 
+def _power(x: Value, y: Value) -> Value:
+    """The derivative of x**y by x; of a square at once, which is most of what is raised to powers."""
+    return 2 * x if type(y) in (int, float) and y == 2 else scale(y, pow(x, y - 1))
+
+
 def _share(x: Value, y: Value) -> Value:
     """The part of the cotangent of max(x, y) that is x's: all, none, or half."""
     return where(equal(x, y), 0.5, where(greater(x, y), 1.0, 0.0))
@@ -117,7 +122,8 @@ def _share(x: Value, y: Value) -> Value:
 def _scale_array(xp: types.ModuleType, g: Value, p: Value) -> Value:
     c = g * p
     flat = c.reshape(-1)  # type: ignore[attr-defined]  # an array of any library has it
-    with_nan = xp.vecdot(flat, flat)  # one quick pass; nan if and only if c holds one
+    # One quick pass, nan if c holds one; BLAS hands a longer product to threads, which wait for each other.
+    with_nan = xp.vecdot(flat, flat) if flat.shape[0] <= 10_000 else xp.sum(flat)
     return c if with_nan == with_nan else xp.where(xp.isnan(c) & ((g == 0) | (p == 0)), 0, c)
 
 

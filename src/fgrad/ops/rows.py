@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from types import ModuleType
 from typing import Protocol, TypeVar, cast, overload
 
+import attrs
+
 from fgrad import errors
 from fgrad.arrays import numpy, real_namespace
 from fgrad.node import (
@@ -142,7 +144,14 @@ def local(name: str, impl: Rule, partials: tuple[float | Rule, ...] | None, scal
     def derivative(i: int, g: Value, ans: Value, args: list[Value], params: object) -> Value | None:
         return scaled(g, partials[i], ans, args)
 
-    return separate(name, impl, scalar, partials, vjp=derivative, jvp=derivative)
+    op = separate(name, impl, scalar, partials, vjp=derivative, jvp=derivative)
+    return attrs.evolve(op, jvp=_difference) if partials == (1.0, -1.0) else op
+
+
+def _difference(ts: Sequence[Value | None], *_: object) -> Value | None:
+    """The tangent of x - y, in one pass over the numbers."""
+    s, t = ts
+    return s if t is None else -t if s is None else s - t
 
 
 def separate(
