@@ -112,19 +112,18 @@ _custom_jvp: Final = _custom(  # the rule, on arguments and their tangents, give
 )
 
 
-@attrs.define(eq=False, repr=False, slots=False)
 class _Custom(Generic[P, V]):
     """A function with a derivative of its own: what both decorators have in common."""
 
-    function: Callable[P, V]
-    nondiff_argnums: tuple[int, ...] = attrs.field(default=(), kw_only=True)
-    _rule: Callable[..., object] | None = attrs.field(default=None, init=False)
+    def __init__(self, function: Callable[P, V], nondiff_argnums: tuple[int, ...] = ()) -> None:
+        functools.update_wrapper(cast("Function", self), function)
+        self.function = function
+        self.nondiff_argnums = nondiff_argnums
+        self._forward: Callable[..., object] | None = None
+        self._rule: Callable[..., object] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name}>"
-
-    def __attrs_post_init__(self) -> None:
-        functools.update_wrapper(cast("Function", self), self.function)
 
     @property
     def _name(self) -> str:
@@ -186,7 +185,6 @@ class _Custom(Generic[P, V]):
         return [zeros_like(x) if g is None else g for g, x in zip(leaves, likes, strict=True)]
 
 
-@attrs.define(eq=False, repr=False, slots=False)
 class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator
     """A function whose pullback is the user's rule: write `f.defvjp(forward, backward)`, as in JAX.
 
@@ -203,8 +201,6 @@ class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator
     >>> grad(lambda x: damped(x) ** 2)(3.0)
     3.0
     """
-
-    _forward: Callable[..., object] | None = attrs.field(default=None, init=False)
 
     def defvjp(self, forward: Callable[..., object], backward: Callable[..., object]) -> None:
         """Say how to compute the result, with what the pullback needs to know; and the pullback."""
@@ -233,7 +229,6 @@ class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator
         return [leaves[i] for i in call.places]
 
 
-@attrs.define(eq=False, repr=False, slots=False)
 class custom_jvp(_Custom[P, V]):  # noqa: N801  # a decorator
     """A function whose pushforward is the user's rule: write `@f.defjvp` above it, as in JAX.
 

@@ -6,7 +6,7 @@ Knows how to take such a value apart and put it together again (a typed face on 
 import dataclasses
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from threading import Lock
-from typing import Final, TypeVar, cast, overload
+from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import attrs
 import optree
@@ -14,7 +14,7 @@ import optree
 from fgrad import errors
 
 T = TypeVar("T")
-Structure = optree.PyTreeSpec
+Structure: TypeAlias = optree.PyTreeSpec
 
 STATIC: Final = {"fgrad.static": True}
 """Metadata that marks a field as static: ``dataclasses.field(default="tanh", metadata=tree.STATIC)``."""
