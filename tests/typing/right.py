@@ -120,3 +120,39 @@ assert_type(fgrad.sum(w), float)
 assert_type(fgrad.mean(x, axis=0), Floats)
 assert_type(fgrad.softmax(x), Floats)
 assert_type(tree.map(lambda p: p, line), Line)
+
+# Forward mode, batches, programs.
+assert_type(fgrad.jvp(product, (1.0, 2.0), (1.0, 0.0)), tuple[float, float])
+value, pushforward = fgrad.linearize(array_result, w)
+assert_type(pushforward(w), Floats)
+assert_type(fgrad.vmap(array_result)(w), Floats)
+assert_type(fgrad.checkpoint(product)(1.0, 2.0), float)
+assert_type(grad(fgrad.checkpoint(loss))(line, 1.0, 2.0), Line)
+assert_type(fgrad.stop_gradient(line), Line)
+
+
+@fgrad.custom_vjp
+def damped(x: float) -> float:
+    return x
+
+
+@fgrad.custom_jvp
+def pushed(model: Line, x: float) -> float:
+    return model.slope * x
+
+
+damped.defvjp(lambda x: (x, None), lambda residuals, g: (0.5 * g,))
+pushed.defjvp(lambda primals, tangents: (pushed(*primals), tangents[0].slope * primals[1]))
+assert_type(damped(1.0), float)
+assert_type(grad(damped)(1.0), float)
+assert_type(grad(pushed)(line, 1.0), Line)
+
+
+def running(total: float, x: Floats) -> tuple[float, Floats]:
+    return total + fgrad.sum(x), x * total
+
+
+assert_type(fgrad.scan(running, 0.0, x), tuple[float, Floats])
+assert_type(fgrad.fori_loop(0, 3, lambda i, x: x * 2.0, 1.0), float)
+assert_type(fgrad.while_loop(lambda x: x > 0.5, sine, 1.0), float)
+assert_type(fgrad.cond(True, sine, sine, 1.0), float)
