@@ -18,6 +18,13 @@ Call: TypeAlias = Callable[..., Any]
 """A function of (xp, *args), or of args alone: what it takes and gives depends on xp."""
 
 
+MATRICES = {
+    *("inv", "solve", "det", "slogdet", "matrix_power", "cholesky", "qr", "eigh", "eigvalsh", "svd", "svdvals"),
+    *("pinv", "matrix_norm", "vector_norm"),
+}
+"""What NumPy and PyTorch keep in their `linalg`."""
+
+
 @cache
 def torch() -> Any:
     return pytest.importorskip("torch")
@@ -32,7 +39,7 @@ class NumPy:
     """NumPy in fgrad's names; what it has not is an AttributeError."""
 
     def __getattr__(self, name: str) -> Call:
-        function: Call = getattr(np, name)
+        function: Call = getattr(np.linalg if name in MATRICES else np, name)
         return function
 
     def var(self, x: Array, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
@@ -62,7 +69,7 @@ class Torch:
     }
 
     def __getattr__(self, name: str) -> Call:
-        function = getattr(torch(), self._names.get(name, name))
+        function = getattr(torch().linalg if name in MATRICES else torch(), self._names.get(name, name))
         return lambda *args, **kwargs: function(*map(self.tensor, args), **kwargs)
 
     def tensor(self, x: Any) -> Any:
@@ -150,6 +157,12 @@ class Torch:
 
     def norm(self, x: Any, axis: Any = None, ord: Any = 2, keepdims: bool = False) -> Any:
         return torch().linalg.vector_norm(x, ord, dim=self.axes(x, axis), keepdim=keepdims)
+
+    def vector_norm(self, x: Any, axis: Any = None, ord: Any = 2, keepdims: bool = False) -> Any:
+        return self.norm(x, axis, ord, keepdims)
+
+    def matrix_norm(self, x: Any, ord: Any = "fro", keepdims: bool = False) -> Any:
+        return torch().linalg.matrix_norm(x, ord, keepdim=keepdims)
 
     def astype(self, x: Any, dtype: Any) -> Any:
         return x.to(getattr(torch(), np.dtype(dtype).name))

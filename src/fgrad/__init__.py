@@ -23,6 +23,8 @@ from fgrad.ops.accumulating import (
 )
 from fgrad.ops.contracting import einsum
 from fgrad.ops.convolving import convolve
+from fgrad.ops.decompositions import eigh, eigvalsh, pinv, svd, svdvals
+from fgrad.ops.determinants import det, slogdet
 from fgrad.ops.elementwise import (
     abs,
     acos,
@@ -90,8 +92,10 @@ from fgrad.ops.elementwise import (
     tanh,
     where,
 )
+from fgrad.ops.factoring import cholesky, qr
 from fgrad.ops.interpolating import interp, searchsorted
-from fgrad.ops.linalg import matmul, norm, outer, vecdot
+from fgrad.ops.linalg import matmul, outer, vecdot
+from fgrad.ops.norms import matrix_norm, norm, vector_norm
 from fgrad.ops.products import cross, kron, tensordot
 from fgrad.ops.rearranging import diagonal, flip, pad, repeat, roll, tile, tril, triu
 from fgrad.ops.reducing import (
@@ -121,6 +125,7 @@ from fgrad.ops.shaping import (
     squeeze,
     stack,
 )
+from fgrad.ops.solving import expm, inv, matrix_power, solve
 from fgrad.ops.special import cbrt, deg2rad, digamma, erf, erfc, exp2, hypot, lgamma, polygamma, rad2deg
 from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
@@ -154,6 +159,7 @@ __all__ = [
     "check",
     "check_grads",
     "checkpoint",
+    "cholesky",
     "clip",
     "concat",
     "cond",
@@ -166,10 +172,13 @@ __all__ = [
     "custom_jvp",
     "custom_vjp",
     "deg2rad",
+    "det",
     "diagonal",
     "diff",
     "digamma",
     "divide",
+    "eigh",
+    "eigvalsh",
     "einsum",
     "elementwise",
     "equal",
@@ -179,6 +188,7 @@ __all__ = [
     "exp",
     "exp2",
     "expand_dims",
+    "expm",
     "expm1",
     "flip",
     "floor",
@@ -193,6 +203,7 @@ __all__ = [
     "hvp",
     "hypot",
     "interp",
+    "inv",
     "io",
     "isfinite",
     "isinf",
@@ -218,6 +229,8 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "matmul",
+    "matrix_norm",
+    "matrix_power",
     "matrix_transpose",
     "max",
     "maximum",
@@ -238,10 +251,12 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "pinv",
     "polygamma",
     "positive",
     "pow",
     "prod",
+    "qr",
     "rad2deg",
     "reciprocal",
     "relu",
@@ -259,8 +274,10 @@ __all__ = [
     "sin",
     "sinc",
     "sinh",
+    "slogdet",
     "softmax",
     "softplus",
+    "solve",
     "sort",
     "sqrt",
     "square",
@@ -270,6 +287,8 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
+    "svd",
+    "svdvals",
     "take",
     "tan",
     "tanh",
@@ -282,6 +301,7 @@ __all__ = [
     "value_and_grad",
     "var",
     "vecdot",
+    "vector_norm",
     "vjp",
     "vmap",
     "where",

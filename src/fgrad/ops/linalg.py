@@ -1,4 +1,4 @@
-"""Rows of linear algebra: products of vectors and matrices, and norms.
+"""Rows of linear algebra: products of vectors and matrices.
 
 Knows which axes are summed; nothing of indexing.
 """
@@ -8,8 +8,7 @@ from typing import cast
 from fgrad.arrays import namespace
 from fgrad.errors import MissingRowError, StructureError
 from fgrad.node import Op, X, apply, shape
-from fgrad.ops.elementwise import abs, multiply, pow, sqrt, square
-from fgrad.ops.reducing import Axis, max, min, sum
+from fgrad.ops.elementwise import multiply
 from fgrad.ops.rows import primitive, public, stand_in
 from fgrad.ops.shaping import expand_dims, matrix_transpose, move_axes, reshape, squeeze
 
@@ -28,7 +27,7 @@ _vecdot: Op = primitive(
 )
 
 
-@public(names="matmul")
+@public(names="matmul linalg.matmul")
 def matmul(x: X, y: X) -> X:
     """The matrix product over the last two axes, broadcast over the others; vectors stand for a row, or a column.
 
@@ -48,7 +47,7 @@ def matmul(x: X, y: X) -> X:
     return cast("X", apply(_matmul, (x, y)))
 
 
-@public(names="vecdot")
+@public(names="vecdot linalg.vecdot")
 def vecdot(x: X, y: X, axis: int = -1) -> X:
     """The dot product of vectors along an axis, broadcast over the others.
 
@@ -61,7 +60,7 @@ def vecdot(x: X, y: X, axis: int = -1) -> X:
     return cast("X", apply(_vecdot, (x, y)))
 
 
-@public(names="outer")
+@public(names="outer linalg.outer")
 def outer(x: X, y: X) -> X:
     """Every product of a number of x and one of y, both flattened.
 
@@ -73,41 +72,6 @@ def outer(x: X, y: X) -> X:
     return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
-@public()
-def norm(x: X, axis: Axis = None, ord: float = 2, keepdims: bool = False) -> X:
-    """The vector norm of order `ord`: 1, 2, inf, -inf or any other p; its derivative at 0 is 0.
-
-    >>> import numpy as np
-    >>> norm(np.array([3.0, 4.0])).item()
-    5.0
-    """
-    if ord == 2:
-        return sqrt(sum(square(x), axis, keepdims))
-    if ord == 1:
-        return sum(abs(x), axis, keepdims)
-    if ord == float("inf"):
-        return max(abs(x), axis, keepdims)
-    if ord == -float("inf"):
-        return min(abs(x), axis, keepdims)
-    if ord == 0:
-        raise ValueError("norm has no order 0: to count what is not 0, write fgrad.sum(fgrad.not_equal(x, 0))")
-    return pow(sum(pow(abs(x), ord), axis, keepdims), 1 / ord)
-
-
-@stand_in("linalg.norm")
-def _numpy_norm(x: X, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> X:
-    matrix = ord is not None and (len(shape(x)) if axis is None else 1 if isinstance(axis, int) else len(axis)) > 1
-    if isinstance(ord, str) and ord != "fro":
-        raise MissingRowError(
-            f"np.linalg.norm with ord={ord!r} has no derivative in fgrad: fgrad.norm has orders of vectors"
-        )
-    if matrix and ord != "fro":
-        raise MissingRowError(
-            "np.linalg.norm with a matrix norm has no derivative in fgrad: use ord='fro', or fgrad.norm"
-        )
-    return norm(x, axis, 2 if ord is None or isinstance(ord, str) else ord, keepdims)
-
-
 @stand_in("dot")
 def _dot(a: X, b: X) -> X:
     if not shape(a) or not shape(b):
@@ -117,6 +81,4 @@ def _dot(a: X, b: X) -> X:
     return matmul(a, b)
 
 
-@stand_in("linalg.vector_norm")
-def _vector_norm(x: X, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> X:
-    return norm(x, axis, ord, keepdims)
+stand_in("linalg.matrix_transpose")(matrix_transpose)
