@@ -96,7 +96,7 @@ CALLS: dict[str, list[Sample]] = {
         Sample(
             lambda xp, *args: recurrence(xp, *args, reverse=True),
             (M33, V3, M43),
-            lambda xp, *args: unrolled(xp, *args, backwards=True),
+            lambda xp, w, h, xs: unrolled(xp, w, h, xs, backwards=True),
         ),
         Sample(lambda xp, *args: recurrence(xp, *args, checkpoint=True), (M33, V3, np.vstack([M43, M23])), unrolled),
     ],

@@ -10,11 +10,12 @@ from tests.benchmarks.report import table
 from tests.benchmarks.work import Run, Work, check_agreement, set_up
 
 
-@pytest.mark.parametrize("name", ["expression", "tiny", "digits", "moons-matrices"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # PyTorch's own, on loading torch.func
+@pytest.mark.parametrize("name", ["expression", "tiny", "digits", "moons-matrices", "digits-cost"])
 def test_contestants_agree(name: str) -> None:
     """All peers that are installed give fgrad's value and gradient."""
     runs, missing = set_up(WORKS[name])
-    assert "fgrad" in runs
+    assert next(iter(runs)).startswith("fgrad")
     assert all(find_spec(module.split(".")[0]) is None for module in missing.values())
     check_agreement(WORKS[name], runs)
 
@@ -39,9 +40,22 @@ def test_table_shows_ratios_and_the_missing() -> None:
     ]
 
 
+def test_table_measures_against_a_reference_and_its_limit() -> None:
+    """A library's derivatives are relative to its own forward pass; a target may be an upper limit."""
+    samples = {"fgrad traced forward": [1.0], "fgrad grad": [5.0], "PyTorch forward": [2.0], "PyTorch func.grad": [8.0]}
+    lines = [*table(WORKS["digits-cost"], Measured(samples, {}))]
+    assert [" ".join(line.split()).rsplit(" s ", 1)[1] for line in lines[1:]] == [
+        "1.00×",
+        "5.00× ≤ 4×: NOT reached",
+        "2.00×",
+        "4.00× of PyTorch forward",
+    ]
+
+
 def test_every_target_names_a_contestant() -> None:
     for work in WORKS.values():
         assert {target.against for target in work.targets} <= {*work.contestants}
+        assert {*work.references, *work.references.values()} <= {*work.contestants}
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:

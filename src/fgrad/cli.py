@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgrad import errors, io, nn, optim, table
+from fgrad.files import replace_files
 from fgrad.show import plot
 from fgrad.transforms import value_and_grad
 
@@ -181,7 +182,7 @@ def _write(out: Path, results: dict[str, bytes | None]) -> list[str]:
     """Put the results in place, and an earlier run's out of the way where this one has none; give the paths written."""
     out.mkdir(parents=True, exist_ok=True)
     files = {out / name: data for name, data in results.items() if data is not None}
-    io.replace_files(files)
+    replace_files(files)
     for name in results.keys() - {path.name for path in files}:
         (out / name).unlink(missing_ok=True)
     return [str(path) for path in files]

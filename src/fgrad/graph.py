@@ -69,7 +69,7 @@ class Program:
         return tuple([values[x.place] if type(x) is Link else x for x in self.outputs])
 
     def __reduce__(self) -> "tuple[Callable[..., Program], tuple[object, ...]]":
-        return _from_columns, (self.arity, *_columns(self.steps), self.outputs)
+        return _from_columns, (self.arity, *columns(self.steps), self.outputs)
 
     def __repr__(self) -> str:
         return f"<Program of {self.arity} inputs, {len(self.steps)} steps, {len(self.outputs)} outputs>"
@@ -87,11 +87,12 @@ def program(inputs: Sequence[Node], outputs: Sequence[object], scope: Scope) -> 
     return Program(len(inputs), tuple(steps), tuple([refer(x) for x in outputs]))
 
 
-Columns: TypeAlias = tuple[tuple[Op, ...], array[int], array[int], array[int], list[object], dict[int, object]]
+Integers: TypeAlias = "array[int]"
+Columns: TypeAlias = tuple[tuple[Op, ...], Integers, Integers, Integers, list[object], dict[int, object]]
 
 
-def _columns(steps: Iterable[Step]) -> Columns:
-    """Steps as a few long columns of integers, which are pickled several times sooner than as many small tuples.
+def columns(steps: Iterable[Step]) -> Columns:
+    """Steps as a few long columns of integers, which are stored several times sooner than as many small tuples.
 
     They are the ops; for each step its op, and how many parents it has; each parent, as a place, or as -1 - i for
     constant i; these constants; and params, by step, where there are any.
@@ -117,9 +118,9 @@ def _columns(steps: Iterable[Step]) -> Columns:
 def _from_columns(
     arity: int,
     ops: tuple[Op, ...],
-    which: array[int],
-    widths: array[int],
-    parents: array[int],
+    which: Integers,
+    widths: Integers,
+    parents: Integers,
     constants: list[object],
     extra: dict[int, tuple[Hashable, ...]],
     outputs: tuple[object, ...],

@@ -1,6 +1,6 @@
 """Pytrees on disk as safetensors files: no pickle, nothing in them is ever executed, any language can read them.
 
-Knows the file format and how to put a file in place in one step; nothing of what the leaves mean.
+Knows the file format; nothing of what the leaves mean.
 
 The format: one tensor for each leaf, named by its path from the root `params` (`params.layers[0].w`, `params['w']`);
 a Python float is a 0-d float64 tensor, a Python int a 0-d int64 one. Structure and static fields are not in the file:
@@ -10,7 +10,6 @@ one string, `fgrad`, that holds a JSON object. Equal trees and metadata give equ
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgrad import errors
+from fgrad.files import PathLike, replace_files
 from fgrad.tree import flatten, paths, unflatten
 
 T = TypeVar("T")
-PathLike: TypeAlias = str | os.PathLike[str]
 Tensor: TypeAlias = NDArray[np.generic]
 _ROOT: Final = "params"
 _METADATA: Final = "fgrad"
@@ -82,25 +81,6 @@ def encode(tree: object, metadata: Mapping[str, object] | None = None) -> bytes:
     text = None if metadata is None else {_METADATA: json.dumps(metadata, allow_nan=False)}
     data: bytes = _safetensors().numpy.save(tensors, text)
     return data
-
-
-def replace_files(files: Mapping[Path, bytes]) -> None:
-    """Put files in place so that none is ever seen half-written: all are written beside their places, then moved.
-
-    Raises OSError where that fails; what could not be moved leaves the old file as it was.
-    """
-    drafts = {path: path.with_name(f".{secrets.token_hex(8)}.tmp") for path in files}
-    try:
-        for path, draft in drafts.items():
-            with draft.open("xb") as file:
-                file.write(files[path])
-                file.flush()
-                os.fsync(file.fileno())
-        for path, draft in drafts.items():
-            draft.replace(path)
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)
 
 
 def _safetensors() -> ModuleType:

@@ -27,6 +27,7 @@ class Arithmetic(Protocol):
 
 
 X = TypeVar("X", bound=Arithmetic)
+V = TypeVar("V", bool, int)
 Value: TypeAlias = float
 """What rules compute with: to type checkers a float; when they run a number, an array, or a node of an older scope."""
 Rule: TypeAlias = Callable[..., Value]
@@ -86,6 +87,8 @@ class Scope:
     """Names input number i, for messages."""
     stands_for: str = ""
     """What a traced value stands for where it is more than one, so that it cannot decide a branch."""
+    decisions: "list[tuple[Node, bool | int]] | None" = None
+    """Where it is a list: the values that branches were decided by, in order, for who must decide them again."""
     open: bool = True
     serial: int = attrs.field(init=False, factory=count().__next__)
     visitors: int = attrs.field(init=False, default=0)
@@ -250,8 +253,7 @@ class Node:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        _readable(self)
-        return bool(self.value)
+        return _read(self, bool(concrete(self)))
 
     def __index__(self) -> int:
         return _integer(self, "an integer is wanted here", "keep it a float, or compute the integer from .shape")
@@ -466,20 +468,25 @@ def _compare(name: str, x: Node, y: object) -> Node:
 
 def _integer(node: Node, what: str, instead: str) -> int:
     """The value of a node that holds an integer; there is no gradient to lose."""
-    _readable(node)
     value = concrete(node)
     if isinstance(value, float) or "float" in str(node.dtype):
         raise _untraceable(what, instead)
-    return int(cast("int", value))
+    return _read(node, int(cast("int", value)))
 
 
-def _readable(node: Node) -> None:
-    """Raise unless `node`, and all that it stands for in outer scopes, is one value."""
+def _read(node: Node, value: V) -> V:
+    """Let a branch be decided by the value of `node`, unless it stands for many; who asked for it is told."""
     if many := stands_for(node):
         raise errors.BranchError(
             f"a branch cannot depend on a value that stands for {many}{errors.user_line()}: each may go its own way; "
             "write fgrad.where(condition, x, y) or fgrad.cond(condition, f, g, x)"
         )
+    x: object = node
+    while type(x) is Node:
+        if x.scope.decisions is not None:
+            x.scope.decisions.append((x, value))
+        x = x.value
+    return value
 
 
 def _untraceable(what: str, instead: str) -> errors.ConversionError:

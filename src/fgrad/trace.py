@@ -5,14 +5,19 @@ Knows functions, pytrees and scopes, and what may go in and come out; nothing of
 
 import dataclasses
 import inspect
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, ParamSpec, TypeAlias, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Final, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
-from fgrad import errors, graph, tree
+from fgrad import archive, errors, exact, graph, tree
 from fgrad.arrays import copied, namespace, quiet
-from fgrad.node import INPUT, Node, Scope, concrete, escaped, record
+from fgrad.files import PathLike, replace_files
+from fgrad.node import INPUT, Node, Scope, concrete, escaped, record, shape
 
 P = ParamSpec("P")
 Inputs = TypeVar("Inputs")
@@ -46,30 +51,128 @@ class Trace:
     def __repr__(self) -> str:
         return f"<Trace of {len(self.nodes)} nodes, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
-    @property
+    @cached_property
     def program(self) -> graph.Program:
         """What the trace does, without its values; nodes of older scopes are constants."""
         return graph.program(self.inputs, self.outputs, self.scope)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for what the trace does, in hexadecimal digits, whatever the inputs' values.
+
+        It is the same in every process where the program is the same: the ops in their order, their params, the
+        constants to the last bit, the structures of arguments and result, and the inputs' dtypes and shapes.
+
+        >>> trace(lambda x: x * 2.0)(1.0).fingerprint == trace(lambda y: 2.0 * y)(1.0).fingerprint
+        False
+        >>> trace(lambda x: x * 2.0)(1.0).fingerprint == trace(lambda y: y * 2.0)(5.0).fingerprint
+        True
+        """
+        return archive.fingerprint(self._stored(()))
+
+    def replay(self, *args: object, **kwargs: object) -> object:
+        """Do on other numbers what was done on those that were traced: arguments and result are pytrees as they were.
+
+        The branches that were taken are taken again. On floats and arrays every bit is as in the function itself. On
+        `fractions.Fraction` all is exact, and on SymPy's symbols the result is a formula, where the ops make sense
+        there: constants become numbers of that kind, floats at their binary value. Arrays of either are NumPy's of
+        dtype object. Traced values are derived through as through any function.
+
+        Raises `StructureError` for arguments of another structure or shape, and `MissingRowError` or `ConversionError`
+        naming an op that has no meaning on such numbers.
+
+        >>> from fractions import Fraction
+        >>> from fgrad import grad
+        >>> traced = trace(grad(lambda x: (x + 1.0) / (x * x)))(2.0)
+        >>> traced.replay(2.0), traced.replay(Fraction(1, 3))
+        (-0.5, Fraction(-63, 1))
+        """
+        given = keyed(args, kwargs) if self.in_structure.type is dict else args
+        leaves = tree.matching_leaves(self.in_structure, given, "arguments")
+        numbers = exact.numbers_of(leaves)
+        values = [self._like_input(i, x, numbers) for i, x in enumerate(leaves)]
+        with quiet():
+            outputs = self.program(*values) if numbers is None else exact.evaluate(self.program, values, numbers)
+        return tree.unflatten(self.out_structure, [copied(y) for y in outputs])
+
+    def _like_input(self, i: int, x: object, numbers: exact.Numbers | None) -> object:
+        """The value for input i, which must have its shape."""
+        if numbers is None and type(x) is not float:
+            x = _value(x, i, self.scope.input_name)
+        have, wanted = getattr(concrete(x), "shape", ()), shape(self.inputs[i])
+        if have != wanted:
+            raise errors.StructureError(
+                f"{self.scope.input_name(i)} has the shape {have}, and was traced with {wanted}: write "
+                "fgrad.vmap(traced.replay) for many at once, np.array([x, y], dtype=object) for an array of symbols"
+            )
+        return x
+
+    def save(self, path: PathLike) -> None:
+        """Write the trace to a file as JSON text, which is there whole or not at all.
+
+        Raises `LeafError` for what cannot be written, such as a user's own op or a class defined inside a function,
+        and OSError where the file cannot be written.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "square.json"
+        >>> trace(lambda x: {"y": x * x})(3.0).save(path)
+        >>> Trace.load(path).replay(4.0)
+        {'y': 16.0}
+        """
+        replace_files({Path(path): archive.dumps(self._stored(self._names)).encode("utf-8")})
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Read a trace that `save` wrote. Nothing in the file is executed, and nothing is imported for it.
+
+        Where arguments or result are of the user's own classes, their modules must be imported before. Raises
+        `DataError` saying what is wrong with the file, and OSError where it cannot be read.
+        """
+        data = Path(path).read_bytes()
+        try:
+            return cast("Self", _rerun(archive.loads(data.decode("utf-8"))))
+        except Exception as error:  # whatever an op may say of params that no trace has
+            raise errors.DataError(f"{os.fspath(path)}: {error}") from error
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """The names of the arguments."""
+        found, first = [], 0
+        for entry, child in zip(self.in_structure.entries(), self.in_structure.children(), strict=True):
+            by_place = isinstance(entry, int) and child.num_leaves
+            # What an input is called is the argument's name, and then how its leaf is reached: x[0], params.w.
+            found.append(re.split(r"[\[.]", self.scope.input_name(first))[0] if by_place else str(entry))
+            first += child.num_leaves
+        return tuple(found)
+
+    def _stored(self, names: tuple[str, ...]) -> archive.Stored:
+        """The trace as data."""
+        inputs = tree.unflatten(self.in_structure, range(len(self.inputs)))
+        outputs = tree.unflatten(self.out_structure, range(len(self.outputs)))
+        return archive.Stored(self.program, tuple([x.value for x in self.inputs]), names, inputs, outputs)
+
     def __reduce__(self) -> tuple[Callable[..., "Trace"], tuple[object, ...]]:
-        names = [self.scope.input_name(i) for i in range(len(self.inputs))]
-        values = [x.value for x in self.inputs]
-        return _rerun, (self.program, values, names, self.in_structure, self.out_structure, self.aux)
+        return _rerun, (self._stored(self._names), self.aux)
+
+    def __copy__(self) -> Self:
+        return self  # nothing is ever written to it
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
-def _rerun(
-    program: graph.Program,
-    values: list[object],
-    names: list[str],
-    in_structure: tree.Structure,
-    out_structure: tree.Structure,
-    aux: object,
-) -> Trace:
-    scope = Scope(names.__getitem__)
-    inputs = tuple([record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)])
-    with quiet():
-        outputs = program(*inputs)
-    scope.open = False
+def _rerun(stored: archive.Stored, aux: object = None) -> Trace:
+    """Make the nodes of a trace again, by doing its program."""
+    _, in_structure = tree.flatten(stored.inputs)
+    _, out_structure = tree.flatten(stored.outputs)
+    names = dict(zip(in_structure.entries(), stored.names, strict=True))
+    scope = Scope(lambda i: tree.paths(in_structure, lambda entry: names[entry])[i])
+    inputs = tuple([record(INPUT, (), (i,), x, scope) for i, x in enumerate(stored.values)])
+    try:
+        with quiet():
+            outputs = stored.program(*inputs)
+    finally:
+        scope.open = False
     return Trace(scope, inputs, outputs, in_structure, out_structure, aux)
 
 

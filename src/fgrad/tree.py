@@ -4,6 +4,7 @@ Knows how to take such a value apart and put it together again (a typed face on 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from threading import Lock
 from typing import Final, TypeAlias, TypeVar, cast, overload
@@ -140,7 +141,8 @@ def paths(structure: Structure, root: str | Callable[[object], str] = "tree") ->
     accessors = optree.treespec_accessors(structure)
     if isinstance(root, str):
         return [accessor.codify(root) for accessor in accessors]
-    return [accessor[1:].codify(root(accessor[0].entry)) for accessor in accessors]
+    named = functools.cache(root)
+    return [accessor[1:].codify(named(accessor[0].entry)) for accessor in accessors]
 
 
 def named_leaves(tree: object, root: str = "tree") -> dict[str, object]:

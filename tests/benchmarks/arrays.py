@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from fgrad import nn, relu, tree, value_and_grad
+from tests.benchmarks.measure import keep_pages
 from tests.benchmarks.scalars import moons
 from tests.benchmarks.work import Make, Run, Target, Work
 
@@ -158,9 +159,7 @@ def _contestants(task: Callable[[], Task]) -> dict[str, Make]:
     every = os.cpu_count() or 1
 
     def ready() -> Task:
-        # Frees a large block, as any program with larger arrays has done: the C library's allocator then keeps pages
-        # instead of giving them back after each step, which would cost each contestant more than its arithmetic.
-        bytes(1 << 24)
+        keep_pages()
         return task()
 
     return {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from math import ceil
 from multiprocessing import get_context
+from pathlib import Path
 from time import perf_counter
 
 import attrs
@@ -73,3 +74,27 @@ def peak_bytes(call: Callable[[], object]) -> int:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak - before
+
+
+def peak_resident(call: Callable[[], object]) -> int:
+    """Likewise, as the system sees it, which knows of memory that Python does not: on Linux, in a fresh process."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets earlier peaks
+    before = _resident("VmRSS")
+    call()
+    return _resident("VmHWM") - before
+
+
+def _resident(entry: str) -> int:
+    """An entry of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(entry))
+
+
+def keep_pages() -> None:
+    """Let the C library's allocator keep pages, as in any program that has used larger arrays before.
+
+    Else it would give them back after each step, which would cost each contestant more than its arithmetic. It learns
+    that when a large block is freed.
+    """
+    bytes(1 << 24)

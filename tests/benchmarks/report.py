@@ -20,15 +20,16 @@ def head() -> str:
 def table(work: Work, measured: Measured) -> Iterator[str]:
     """The lines of one work: a row for each contestant; ratios are medians over the turns."""
     yield f"{work.name}: {work.about}"
-    reference, *_ = measured.samples
+    first, *_ = measured.samples
     targets = {target.against: target for target in work.targets}
     for name, samples in measured.samples.items():
+        reference = work.references.get(name, first)
         ratio = relative(samples, measured.samples[reference])
         numbers = "".join(f"{_number(x, work.unit):>11}" for x in (median(samples), min(samples), max(samples)))
-        verdict = ""
+        verdict = "" if reference == first else f"   of {reference}"
         if name in targets:
-            reached = "reached" if ratio >= targets[name].ratio else "NOT reached"
-            verdict = f"   {targets[name].text}: {reached}"
+            reached = "reached" if targets[name].reached(ratio) else "NOT reached"
+            verdict += f"   {targets[name].text}: {reached}"
         yield f"  {name:<24}{numbers}{ratio:>9.2f}×{verdict}"
     for name, module in measured.missing.items():
         yield f"  {name:<24}  left out: no module {module}"

@@ -27,17 +27,27 @@ Make: TypeAlias = Callable[[], Run]
 
 @attrs.frozen
 class Target:
-    """What fgrad is to reach: that the contestant `against` takes at least `ratio` times as much as fgrad."""
+    """What fgrad is to reach: that the contestant `against` takes at least `ratio` times as much as its reference.
+
+    Where `at_most` is set, fgrad itself is the contestant `against`, and that is its limit.
+    """
 
     against: str
     ratio: float
     text: str
+    at_most: bool = False
+
+    def reached(self, found: float) -> bool:
+        """Whether a ratio that was measured is good enough."""
+        return found <= self.ratio if self.at_most else found >= self.ratio
 
 
 @attrs.frozen
 class Work:
     """One thing to do, and who does it; the first contestant is fgrad, and all others are measured relative to it.
 
+    Those in `references` are not: each is measured relative to the contestant named there, as a library's derivatives
+    are to its own forward pass.
     A sample is the time of a call, in seconds; where the work is not `timed`, it is the number that the call returns.
     """
 
@@ -45,6 +55,7 @@ class Work:
     about: str
     contestants: Mapping[str, Make]
     targets: Sequence[Target] = ()
+    references: Mapping[str, str] = attrs.Factory(dict)
     repeat: int = 9
     timed: bool = True
     unit: Literal["s", "B"] = "s"

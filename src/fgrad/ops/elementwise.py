@@ -121,9 +121,11 @@ def _share(x: Value, y: Value) -> Value:
 
 def _scale_array(xp: types.ModuleType, g: Value, p: Value) -> Value:
     c = g * p
+    if any(type(x) in (float, int) and 0 < operator.abs(x) < math.inf for x in (g, p)):
+        return c  # neither factor makes a nan of the other
     flat = c.reshape(-1)  # type: ignore[attr-defined]  # an array of any library has it
     # One quick pass, nan if c holds one; BLAS hands a longer product to threads, which wait for each other.
-    with_nan = xp.vecdot(flat, flat) if flat.shape[0] <= 10_000 else xp.sum(flat)
+    with_nan = xp.vecdot(flat, flat) if flat.shape[0] <= 10_000 else xp.max(flat)
     return c if with_nan == with_nan else xp.where(xp.isnan(c) & ((g == 0) | (p == 0)), 0, c)
 
 

@@ -6,7 +6,7 @@ Knows what each kind's derivative looks like; nothing of graphs and sweeps.
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from types import ModuleType
-from typing import Protocol, TypeVar, cast, overload
+from typing import Final, Protocol, TypeVar, cast, overload
 
 import attrs
 
@@ -73,7 +73,17 @@ def implement(name: str, scalar: Rule, array: Rule | None = None) -> Rule:
         except (ArithmeticError, ValueError):
             return ieee(library(numpy()), *args)
 
+    _libraries[impl] = library
     return impl
+
+
+_libraries: Final[dict[Rule, Callable[[ModuleType], Rule]]] = {}  # what `implement` computes arrays by
+
+
+def array_rule(op: Op, xp: ModuleType) -> Rule:
+    """How a row computes on arrays of one library, without asking what it was given where that is known."""
+    library = _libraries.get(op.impl)
+    return op.impl if library is None else library(xp)
 
 
 def stand_in(names: str) -> Callable[[F], F]:
