@@ -72,11 +72,20 @@ def unrolled(xp: Any, w: Any, h: Any, xs: Any, backwards: bool = False) -> Any:
 
 
 def chosen(xp: Any, x: Any, y: Any) -> Any:
-    return fgrad.cond(fgrad.sum(x) > 0, lambda x, y: fgrad.sin(x) * y, lambda x, y: x * y * y, x, y)
+    """A choice in the step of a loop, where it cannot be made beforehand; the second step comes to another."""
+
+    def step(state: Any, _: None) -> Any:
+        i, z = state
+        z = fgrad.cond(fgrad.sum(z) > i, lambda z, y: fgrad.sin(z) * y, lambda z, y: z * y * y - 1.0, z, y)
+        return (i + 9, z), None
+
+    return fgrad.scan(step, (0, x), length=2)[0][1]
 
 
 def chosen_by_torch(xp: Any, x: Any, y: Any) -> Any:
-    return x.sin() * y if x.sum() > 0 else x * y * y
+    for i in (0, 9):
+        x = x.sin() * y if x.sum() > i else x * y * y - 1.0
+    return x
 
 
 def both(xp: Any, x: Any) -> Any:

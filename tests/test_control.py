@@ -251,7 +251,7 @@ def test_cond_of_many_examples() -> None:
 
 
 def test_cond_is_decided_at_each_step_of_a_loop() -> None:
-    """And in a program that is replayed on other numbers."""
+    """As the same cond in Python's loop is."""
 
     def f(w: Any) -> Any:
         return scan(lambda c, _: (cond(c > 1.0, lambda c: c * w, lambda c: c + w * w, c), None), 0.2, length=5)[0]
@@ -264,8 +264,6 @@ def test_cond_is_decided_at_each_step_of_a_loop() -> None:
 
     assert grad(f)(0.7) == pytest.approx(grad(plain)(0.7), rel=1e-14)
     close(vmap(grad(f))(np.array([0.7, 0.2, 1.5])), np.array([grad(plain)(w) for w in (0.7, 0.2, 1.5)]))
-    program = trace(grad(either))(1.3).program
-    assert program(-0.7) == (pytest.approx(3 * 0.49),)
 
 
 def test_a_loop_in_a_loop() -> None:
@@ -299,6 +297,42 @@ def test_jacobians_and_pullbacks_of_loops_own_what_they_captured() -> None:
     close(jacobian(lambda h: by_scan(W, U, 0.3, h, XS)[1])(H).T @ np.ones(7), before[0])
 
 
+def test_a_branch_that_is_not_taken_is_not_done() -> None:
+    """Not even where it would raise; and where both are traced, it warns of nothing, and its nan goes nowhere."""
+    matrix = np.array([[-1.0, 0.0], [0.0, 1.0]])
+    found: Any = grad(lambda a: cond(a[0, 0] > 0, lambda a: fgrad.sum(fgrad.cholesky(a)), lambda a: fgrad.sum(a), a))(
+        matrix
+    )
+    close(found, np.ones((2, 2)))
+    roots: Any = vmap(grad(lambda x: cond(x > 0, fgrad.sqrt, lambda x: 2 * x, x)))(np.array([4.0, -1.0, 0.0]))
+    close(roots, np.array([0.25, 2.0, 2.0]))
+
+
+def test_loops_of_no_examples_and_loops_that_only_count() -> None:
+    """An empty batch goes through; what only decides how often a loop runs has no derivative, in reverse too."""
+    assert vmap(lambda x: while_loop(lambda x: x < 10, lambda x: x * 2, x))(np.zeros(0)).shape == (0,)
+    twice = lambda x: x * while_loop(lambda c: c[0] < x, lambda c: (c[0] + 1, c[1] * 2.0), (0, 1.0))[1]
+    assert grad(twice)(2.5) == 8.0
+
+
+def test_dtypes_and_memory_are_their_own() -> None:
+    """A float32 state stays one in a batch as alone; results share no memory with arguments, nor with each other."""
+    f = lambda s, xs: scan(lambda s, x: (s * x, s * x), s, xs)
+    s, xs = np.ones((2, 3), np.float32), np.ones((2, 4))
+    any_f: Any = f
+    with pytest.raises(StructureError, match="keeps shape and dtype"):
+        any_f(s[0], xs[0])
+    xs = xs.astype(np.float32)
+    for found in (any_f(s[0], xs[0]), vmap(any_f)(s, xs)):
+        assert found[0].dtype == found[1].dtype == np.float32
+    a = np.ones(2)
+    first, second = scan(lambda c, _: (c, None), (a, a), length=2)[0]
+    assert not np.shares_memory(first, a)
+    assert not np.shares_memory(first, second)
+    assert not np.shares_memory(fori_loop(0, 0, lambda i, x: x, a), a)
+    assert not np.shares_memory(checkpoint(lambda x: x)(a), a)
+
+
 any_scan: Any = scan  # unchecked by types, as many scripts are
 any_while: Any = while_loop
 any_cond: Any = cond
@@ -328,12 +362,12 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: any_scan(lambda c, x: (c, None), {"mode": "a"}, length=2), LeafError, "init['mode'] is str 'a'"),
     (lambda: any_while(lambda c: c < 3, lambda c: (c, c), 1.0), StructureError, "differ at the state"),
     (
-        lambda: grad(lambda x: any_cond(x > 0, lambda x: x, lambda x: (x, x), x))(1.0),
+        lambda: vmap(lambda x: any_cond(x > 0, lambda x: x, lambda x: (x, x), x))(np.ones(2)),
         StructureError,
         "the branches of cond give different results",
     ),
     (
-        lambda: grad(lambda x: any_cond(x > 0, lambda x: np.ones(2) * x, lambda x: x, x))(1.0),
+        lambda: vmap(lambda x: any_cond(x > 0, lambda x: np.ones(2) * x, lambda x: x, x))(np.ones(2)),
         StructureError,
         "the branches of cond give different results",
     ),

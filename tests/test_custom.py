@@ -167,6 +167,89 @@ def test_a_rule_that_closes_over_one_example_of_many_is_an_error() -> None:
         grad(lambda xs: fgrad.sum(vmap(f)(xs, xs)))(np.arange(3.0))
 
 
+def forked(x: Any) -> Any:
+    return x * x
+
+
+by_pullback, by_pushforward = custom_vjp(forked), custom_jvp(forked)
+by_pullback.defvjp(lambda x: (x * x, x), lambda x, g: (10.0 * g,) if x > 0 else (-g,))
+by_pushforward.defjvp(lambda p, t: (forked(*p), 10.0 * t[0] if p[0] > 0 else -t[0]))
+
+
+@pytest.mark.parametrize("f", [by_pullback, by_pushforward])
+def test_a_rule_cannot_branch_on_one_example_of_many(f: Any) -> None:
+    """As no function can under vmap, wherever vmap stands."""
+    xs = np.array([1.0, -2.0])
+    for transform in (
+        lambda: grad(lambda x: fgrad.sum(vmap(f)(x)))(xs),
+        lambda: jvp(vmap(f), (xs,), (xs,)),
+        lambda: vmap(grad(f))(xs),
+    ):
+        with pytest.raises(BranchError):
+            transform()
+    assert [grad(f)(x) for x in (1.0, -2.0)] == [10.0, -1.0]
+
+
+def test_a_rule_that_is_a_closure_in_a_loop_gives_numbers() -> None:
+    """Not traced values, whatever the loop makes of the node that the rule reaches."""
+
+    def made(w: Any) -> Any:
+        f = custom_vjp(lambda x: fgrad.sin(w * x))
+        f.defvjp(lambda x: (fgrad.sin(w * x), x), lambda x, g: (g * w * fgrad.cos(w * x),))
+        return f
+
+    def looped(f: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda x, w: fgrad.scan(lambda c, y: (f(w)(c * y), None), x, np.array([1.0, 2.0, 3.0]))[0]
+
+    found: Any = both(looped(made))(0.7, 0.5)
+    assert all(type(g) is float for g in found)
+    close(found, both(looped(lambda w: lambda x: fgrad.sin(w * x)))(0.7, 0.5))
+    with pytest.raises(EscapedNodeError, match=r"pass it to <lambda> as an argument"):
+        grad(lambda w: checkpoint(lambda w: made(w)(w))(w))(0.5)
+
+
+def test_rules_cannot_write_to_the_arrays_of_a_walk() -> None:
+    """They are other values' too."""
+    f = custom_vjp(lambda x: x * 1.0)
+
+    def backward(residuals: Any, g: Any) -> Any:
+        g *= 2
+        return (g,)
+
+    f.defvjp(lambda x: (x * 1.0, None), backward)
+    with pytest.raises(ValueError, match="read-only"):
+        grad(lambda x: fgrad.sum(x * 3 + f(x)))(np.ones(2))
+
+
+def test_masks_are_arguments_and_owned() -> None:
+    """A boolean array, traced or not, goes to the rule; what is done to it later does not change a pullback."""
+    f = custom_vjp(lambda x, mask: fgrad.where(mask, x, 0.0))
+    f.defvjp(lambda x, mask: (f(x, mask), mask), lambda mask, g: (fgrad.where(mask, g, 0.0), None))
+    x, mask = np.array([1.0, -2.0, 3.0]), np.array([True, False, True])
+    _, pullback = vjp(lambda x: f(x, mask), x)
+    mask[:] = False
+    close(pullback(np.ones(3))[0], np.array([1.0, 0.0, 1.0]))
+    expected = np.array([1.0, 0.0, 1.0])
+    close(grad(lambda x: fgrad.sum(f(x, x > 0)))(x), expected)
+    close(grad(lambda x: fgrad.sum(vmap(lambda x: f(x, x > 0))(x)))(x), expected)
+    close(grad(lambda x: fgrad.sum(vmap(f)(x, x > 0)))(x), expected)
+    close(grad(lambda x: fgrad.scan(lambda c, y: (c + f(y, y > 0), None), 0.0, x)[0])(x), expected)
+
+
+def test_settings_and_library_functions() -> None:
+    """Strings go to the rules as they are; a function's own keyword-only defaults are left alone."""
+    f = custom_jvp(lambda x, how: fgrad.sin(x) if how == "sin" else x)
+    f.defjvp(lambda p, t: (f(*p), t[0] * fgrad.cos(p[0]) if p[1] == "sin" else t[0]))
+    assert grad(lambda x: f(x, "sin"))(0.0) == 1.0
+
+    def scaled(x: float, *, by: float = 2.0) -> float:
+        return x * by
+
+    g = custom_vjp(scaled)
+    g.defvjp(lambda x: (scaled(x), None), lambda _, g: (3.0 * g,))
+    assert grad(g)(1.0) == 3.0
+
+
 def test_pytrees_defaults_keywords_and_arguments_without_derivative() -> None:
     """Arguments and results are trees; keywords go to their places; `nondiff_argnums` are passed as they are."""
 

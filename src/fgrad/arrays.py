@@ -48,6 +48,16 @@ def copied(x: object) -> object:
     return x.copy()  # type: ignore[attr-defined]  # arrays have it
 
 
+def read_only(x: object) -> object:
+    """The same array of NumPy's, which cannot be written to; anything else as it is."""
+    np = sys.modules.get("numpy")
+    if np is None or not isinstance(x, np.ndarray):
+        return x
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
 def quiet() -> AbstractContextManager[object]:
     """Keep NumPy, if it is in use at all, from warning of infinities in derivative work."""
     np = sys.modules.get("numpy")

@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeAlias, TypeVar, cast
 import attrs
 
 from fgrad import batch, forward, graph, reverse, tree
+from fgrad.arrays import copied
 from fgrad.batching import example
 from fgrad.differentials import is_real, outside
 from fgrad.node import INPUT, Node, Op, Scope, Value, apply, concrete, record, stands_for
@@ -22,9 +23,11 @@ Leaves: TypeAlias = Callable[..., Sequence[object]]
 """A function of leaves that gives leaves, all of them values: a `Program`, or Python that is traced again."""
 
 
-def retrace(f: Leaves, args: Sequence[object], places: Sequence[int]) -> tuple[Scope, dict[int, Node], list[object]]:
+def retrace(
+    f: Leaves, args: Sequence[object], places: Sequence[int], many: str = ""
+) -> tuple[Scope, dict[int, Node], list[object]]:
     """Do f once more, with the arguments at `places` as inputs of a fresh scope; give that, these, and the outputs."""
-    scope = Scope()
+    scope = Scope(lambda i: f"value {i} of those given", many)
     inputs = {i: record(INPUT, (), (i,), args[i], scope) for i in places}
     try:
         return scope, inputs, list(f(*[inputs.get(i, x) for i, x in enumerate(args)]))
@@ -75,13 +78,13 @@ class Batched:
         if isinstance(self.f, graph.Program):
             return self.f
         one = [example(x, self.size) if flag else x for x, flag in zip(args, self.batched, strict=True)]
-        scope, inputs, outputs = retrace(self.f, one, range(len(one)))
+        scope, inputs, outputs = retrace(self.f, one, range(len(one)), "many examples")
         return graph.program(list(inputs.values()), outputs, scope)
 
 
 @attrs.frozen(eq=False)
 class Call:
-    """The arguments of a call, as a tree whose leaves at `places` are real numbers."""
+    """The arguments of a call, as a tree whose leaves at `places` are what it is computed from."""
 
     leaves: tuple[object, ...]
     structure: tree.Structure
@@ -89,7 +92,7 @@ class Call:
 
     @property
     def operands(self) -> tuple[object, ...]:
-        """The leaves that are real numbers."""
+        """The leaves that it is computed from."""
         return tuple([self.leaves[i] for i in self.places])
 
     def filled(self, operands: Sequence[object]) -> Keyed:
@@ -103,8 +106,12 @@ class Call:
 def understand(args: Sequence[object], kwargs: Mapping[str, object]) -> Call:
     """Take a call's arguments apart."""
     leaves, structure = tree.flatten(keyed(args, kwargs))
-    places = [i for i, x in enumerate(leaves) if is_real(x) and not isinstance(x, int)]
-    return Call(tuple(leaves), structure, tuple(places))
+    return Call(tuple(leaves), structure, tuple([i for i, x in enumerate(leaves) if is_operand(x)]))
+
+
+def is_operand(x: object) -> bool:
+    """Whether an op is computed from x: from a traced value, a float, or an array; other leaves are settings."""
+    return type(x) is Node or (not isinstance(x, int) and (is_real(x) or str(getattr(x, "dtype", "")) == "bool"))
 
 
 def do(op: Op, f: Callable[..., V], call: Call, more: Callable[[Trace], tuple[Hashable, ...]] = lambda traced: ()) -> V:
@@ -116,7 +123,7 @@ def do(op: Op, f: Callable[..., V], call: Call, more: Callable[[Trace], tuple[Ha
     program, traced = close(lambda *operands: call_keyed(f, call.filled(operands)), seen)
     values = tuple([concrete(outside(y, traced.scope)) for y in traced.outputs])
     ans = apply(op, (*call.operands, *traced.free), (program, *more(traced)), values)
-    results = [item(ans, i) if type(y) is Node else y for i, y in enumerate(traced.outputs)]
+    results = [copied(item(ans, i)) if type(y) is Node else y for i, y in enumerate(traced.outputs)]
     return cast("V", tree.unflatten(traced.out_structure, results))
 
 

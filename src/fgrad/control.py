@@ -7,16 +7,16 @@ nothing of how walks work inside.
 from collections.abc import Callable, Hashable, Sequence
 from math import isqrt
 from operator import index
-from typing import Final, NoReturn, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 from fgrad import batch, errors, graph, tree
-from fgrad.arrays import namespace
-from fgrad.calls import Batched, Leaves, checkpoint, pull, push
+from fgrad.arrays import copied, namespace, quiet
+from fgrad.calls import Batched, Leaves, checkpoint, is_operand, pull, push
 from fgrad.differentials import is_real, outside
 from fgrad.node import Node, Op, Value, apply, concrete, shape, stands_for
 from fgrad.ops.elementwise import where
 from fgrad.ops.rearranging import flip
-from fgrad.ops.reducing import max
+from fgrad.ops.reducing import sum
 from fgrad.ops.results import Parts, item, several
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import concat, dtype_of, move_axes, reshape, zeros_like
@@ -87,7 +87,8 @@ def loop(
 
     It is traced once, at the first slices. Nested in a walk, or in a batch, it is one op there too.
     """
-    seen = [concrete(x) for x in (*states, *[_first(x) for x in xs], *constants)]
+    weak = _are_weak([*states, *constants])
+    seen = [concrete(x) for x in (*states, *[_first(x, weak) for x in xs], *constants)]
     (program,), free, (traced,) = _close_all([step], seen, _EVERY_STEP)
     likes = tuple(map(_like, _values(traced)[len(states) :]))
     params = (program, len(states), len(xs), length, backwards, likes)
@@ -95,17 +96,22 @@ def loop(
     return [item(ans, i) for i in range(len(traced.outputs))]
 
 
-def _first(x: object) -> object:
+def _first(x: object, weak: bool) -> object:
     value = concrete(x)
     if shape(value)[0]:
-        return _rows(value[:1])[0]  # type: ignore[index]  # an array
+        return _rows(value[:1], weak)[0]  # type: ignore[index]  # an array
     xp = namespace(value)
     return xp.zeros(shape(value)[1:], dtype=dtype_of(value))[()]
 
 
-def _rows(x: object) -> Sequence[object]:
+def _are_weak(xs: Sequence[object]) -> bool:
+    """Whether Python's floats are as good as float64 among these: with a float32 a product would be one too."""
+    return all(dtype_of(concrete(x)) is None or "float64" in str(dtype_of(concrete(x))) for x in xs if _moves(x))
+
+
+def _rows(x: object, weak: bool) -> Sequence[object]:
     """What each step sees of an array: of a row of float64 Python's floats, which are soonest computed with."""
-    row = len(shape(x)) == 1 and str(dtype_of(x)) == "float64"
+    row = weak and len(shape(x)) == 1 and str(dtype_of(x)) == "float64"
     return x.tolist() if row else x  # type: ignore[attr-defined,return-value]  # an array
 
 
@@ -118,7 +124,11 @@ def _scan_impl(*operands: object) -> tuple[object, ...]:
     args, params = cast("tuple[Value, ...]", operands[:-6]), cast("Scan", operands[-6:])
     step, count, _, length, backwards, likes = params
     first, xs, constants = _split(args, params)
-    rows, stacked = [_rows(x) for x in xs], [namespace(*args).empty((length, *s), dtype=dtype) for s, dtype in likes]
+    weak = _are_weak([*first, *constants])
+    rows, stacked = (
+        [_rows(x, weak) for x in xs],
+        [namespace(*args).empty((length, *s), dtype=dtype) for s, dtype in likes],
+    )
     floats, states = [type(x) is float for x in first], list(first)
     for i in reversed(range(length)) if backwards else range(length):
         results = step(*states, *[x[i] for x in rows], *constants)
@@ -249,7 +259,7 @@ def scan(
         seen[:] = [below]
         return [*_kept(result[0], states, structure), *ys]
 
-    found = loop(step, states, rows, (), n, reverse)
+    found = [copied(y) for y in loop(step, states, rows, (), n, reverse)]
     return cast("C", tree.unflatten(structure, found[: len(states)])), cast(
         "B", tree.unflatten(seen[0], found[len(states) :])
     )
@@ -339,7 +349,13 @@ def _while_impl(*operands: object) -> tuple[object, ...]:
     return states
 
 
-def _while_vjp(*_: object) -> NoReturn:
+def _while_vjp(
+    wanted: Sequence[int], g: Parts, ans: Value, args: Sequence[Value], params: tuple[Leaves, Leaves, int]
+) -> Some:
+    _, step, count = params
+    reached = [_settled(step, [i == j for j in range(len(args))], count) for i in wanted]
+    if not any(_moves(args[i]) and any(flags[:count]) for i, flags in zip(wanted, reached, strict=True)):
+        return [None] * len(wanted)  # it decides no more than how often
     raise errors.MissingRowError(
         "the reverse walk cannot go through while_loop, which forgets its states: write fori_loop or scan, of as many "
         "steps as are needed at most, or differentiate forward, with jvp or jacfwd"
@@ -375,7 +391,11 @@ def _while_batch(
         return [_choose(going, new, old) for new, old in zip(steps(*given), given, strict=False)]
 
     states = [batch.repeated(x, b, size) for x, b in zip(args[:count], batched, strict=False)]
-    found = _repeat(lambda *given: [max(cast("Value", tests(*given)[0]))], ahead, states, args[count:])
+
+    def going(*given: Value) -> list[Value]:
+        return [sum(where(tests(*given)[0], 1.0, 0.0)) > 0]  # also of no examples
+
+    found = _repeat(going, ahead, states, args[count:])
     return cast("Value", tuple(found))
 
 
@@ -404,17 +424,22 @@ def while_loop(cond: Callable[[C], object], body: Callable[[C], C], init: C) -> 
     def step(*leaves: object) -> list[object]:
         return _kept(body(cast("C", tree.unflatten(structure, leaves))), states, structure)
 
-    return cast("C", tree.unflatten(structure, _repeat(test, step, states, ())))
+    return cast("C", tree.unflatten(structure, [copied(y) for y in _repeat(test, step, states, ())]))
 
 
 # --- cond ------------------------------------------------------------------------------------------------------------
 def _branch(chosen: object, yes: Leaves, no: Leaves, args: Sequence[object]) -> list[Value]:
     """Do one of two functions of leaves, whose results are alike."""
     seen = [x if stands_for(x) else concrete(x) for x in args]
-    programs, free, traces = _close_all([yes, no], seen)
+    with quiet():  # what one of them gives where it is not meant for
+        programs, free, traces = _close_all([yes, no], seen)
     likes = [list(map(_like, _values(traced))) for traced in traces]
     if likes[0] != likes[1]:
-        raise errors.StructureError(f"the branches of cond give different results: {likes[0]} and {likes[1]}")
+        results = [", ".join(describe(y) for y in _values(traced)) for traced in traces]
+        raise errors.StructureError(
+            f"the branches of cond give different results: {results[0]}, and {results[1]}; give both the same "
+            "structure, shapes and dtypes"
+        )
     ans = apply(_cond, (chosen, *args, *free), (*programs, len(likes[0])))
     return [item(ans, i) for i in range(len(likes[0]))]
 
@@ -475,16 +500,16 @@ _cond: Final = several("cond", _cond_impl, vjp=_cond_vjp, jvp=_cond_jvp, batch=_
 def cond(chosen: object, yes: Callable[..., B], no: Callable[..., B], *operands: object) -> B:
     """`yes(*operands)` if `chosen` holds, else `no(*operands)`; both give results of one structure, shapes and dtypes.
 
-    Where `chosen` is traced, both functions are traced, and the one chosen is done; under vmap, where examples go
-    different ways, both are, and `where` picks. Where it is a plain boolean, it is an `if`.
+    It is an `if` wherever that can be decided. In a loop's step, and under vmap, both functions are traced: the step
+    does the one that is chosen each time; for examples that go different ways both are done, and `where` picks.
 
     >>> cond(True, lambda x: x + 1.0, lambda x: x * 2.0, 3.0)
     4.0
     """
-    if type(chosen) is not Node:
+    if not stands_for(chosen):
         return yes(*operands) if chosen else no(*operands)
     leaves, structure = tree.flatten(operands)
-    places = [i for i, x in enumerate(leaves) if is_real(x) and not isinstance(x, int)]
+    places = [i for i, x in enumerate(leaves) if is_operand(x)]
     seen: list[tree.Structure] = []
 
     def on_leaves(f: Callable[..., B]) -> Leaves:

@@ -11,8 +11,9 @@ from typing import Final, Generic, ParamSpec, TypeAlias, TypeVar, cast
 import attrs
 
 from fgrad import errors, tree
+from fgrad.arrays import copied, read_only
 from fgrad.calls import Batched, Call, Leaves, do, pull, push, understand
-from fgrad.node import Function, Node, Op, Value, apply, shape
+from fgrad.node import Function, Op, Value, apply, shape
 from fgrad.ops.reducing import sum
 from fgrad.ops.results import Parts, item, several
 from fgrad.ops.shaping import zeros_like
@@ -23,6 +24,11 @@ V = TypeVar("V")
 Some: TypeAlias = Sequence[Value | None]
 Params: TypeAlias = tuple[Leaves, Leaves, int, int]
 """The program of f, on its arguments and free nodes; the rule; how many arguments there are, and how many results."""
+
+
+def _owned(x: object) -> object:
+    """What the user does to theirs later does not change a rule's argument."""
+    return x if type(x) is str else copied(x)
 
 
 def _dense(some: Some, likes: Sequence[object]) -> list[Value]:
@@ -42,17 +48,6 @@ def _results(ans: Value, count: int) -> list[Value]:
     return [item(ans, i) for i in range(count)]
 
 
-def _values(found: Some) -> Some:
-    """What a rule gave, as the walk that called it sees it: nodes that it reached as a closure are constants."""
-
-    def value(x: object) -> object:
-        while type(x) is Node and x.scope.visitors:
-            x = x.value
-        return x
-
-    return [cast("Value | None", value(x)) for x in found]
-
-
 def _custom(
     name: str, pull_args: Callable[..., Some], push_args: Callable[..., Some], batched_rule: Callable[..., Leaves]
 ) -> Op:
@@ -66,7 +61,7 @@ def _custom(
         program, rule, arity, count = params
         own: Some = ()
         if any(i < arity for i in wanted):
-            own = _values(pull_args(rule, args[:arity], g, _results(ans, count)))
+            own = pull_args(rule, args[:arity], g, _results(ans, count))
         free = [i for i in wanted if i >= arity]
         rest = dict(zip(free, pull(program, args, free, g), strict=True)) if free else {}
         return [own[i] if i < arity else rest[i] for i in wanted]
@@ -75,7 +70,7 @@ def _custom(
         program, rule, arity, count = params
         total = Parts({})
         if any(t is not None for t in ts[:arity]):
-            total += _sparse(_values(push_args(rule, args[:arity], ts[:arity], _results(ans, count))))
+            total += _sparse(push_args(rule, args[:arity], ts[:arity], _results(ans, count)))
         if any(t is not None for t in ts[arity:]):
             total += push(program, args, [None] * arity + [*ts[arity:]])[1]
         return total
@@ -143,10 +138,10 @@ class _Custom(Generic[P, V]):
         self, op: Op, leaf_rule: Callable[..., list[object]], args: Sequence[object], kwargs: Mapping[str, object]
     ) -> V:
         bound = inspect.signature(self.function).bind(*args, **kwargs)
-        bound.apply_defaults()
         if bound.kwargs:
             raise errors.ArgumentError(f"{self._name} has keyword-only arguments: its rule takes arguments by place")
-        fixed, others = self._apart(bound.args)
+        bound.apply_defaults()
+        fixed, others = self._apart(tree.map(_owned, bound.args))
         call = understand(others, {})
 
         def f(*others: object) -> V:
@@ -167,7 +162,17 @@ class _Custom(Generic[P, V]):
         """Do what the user's rule says."""
         if self._rule is None:
             raise errors.ArgumentError(f"{self._name} has no rule: write {self._name}.{define}")
-        return self._rule(*args)
+        return self._guarded(self._rule, args)
+
+    def _guarded(self, rule: Callable[..., object], args: Sequence[object]) -> object:
+        """Do what the user wrote, on arrays that cannot be written to, since they are the walk's own."""
+        try:
+            return rule(*[tree.map(read_only, x) for x in args])
+        except errors.EscapedNodeError as error:
+            raise errors.EscapedNodeError(
+                f"the rule of {self._name} reaches a traced value as a closure, where it is done for many examples, "
+                f"for every step of a loop, or once more: pass it to {self._name} as an argument ({error})"
+            ) from None
 
     def _pair(self, result: object, meaning: str) -> tuple[object, object]:
         if not isinstance(result, tuple) or len(result) != 2:
@@ -190,8 +195,8 @@ class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator
 
     `forward(*args)` gives (result, residuals) and `backward(residuals, cotangent)` a tuple with a cotangent for each
     argument, of which a None is zero. Arguments at `nondiff_argnums` have none, and backward takes them first. It must
-    be linear in the cotangent; its transpose is the pushforward, and vmap batches both. What f reaches as a closure
-    keeps the derivative that f itself has.
+    be linear in the cotangent; its transpose is the pushforward, and vmap batches both. Both run each time that a
+    derivative is taken. What f reaches as a closure keeps the derivative that f itself has.
 
     >>> from fgrad import grad
     >>> @custom_vjp
@@ -214,7 +219,7 @@ class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator
         others = list(call.filled(given[:arity]).values())
         if self._forward is None:
             self._ruled(define="defvjp(forward, backward)")
-        result = cast("Callable[..., object]", self._forward)(*self._together(fixed, others))
+        result = self._guarded(cast("Callable[..., object]", self._forward), self._together(fixed, others))
         _, residuals = self._pair(result, "(result, residuals)")
         found = self._ruled(*fixed, residuals, tree.unflatten(structure, given[arity:]), define="defvjp")
         if not isinstance(found, tuple) or len(found) != len(others):
@@ -272,7 +277,7 @@ class custom_jvp(_Custom[P, V]):  # noqa: N801  # a decorator
     def _leaf_rule(self, fixed: list[object], call: Call, structure: tree.Structure, *given: object) -> list[object]:
         arity = len(call.places)
         primals = tuple(call.filled(given[:arity]).values())
-        moving = attrs.evolve(call, leaves=tuple([zeros_like(x) for x in call.leaves]))
-        tangents = tuple(moving.filled(given[arity:]).values())
+        still = attrs.evolve(call, leaves=tuple([x if type(x) is str else zeros_like(x) for x in call.leaves]))
+        tangents = tuple(still.filled(given[arity:]).values())
         result, tangent = self._pair(self._ruled(*fixed, primals, tangents, define="defjvp(rule)"), "(result, tangent)")
         return self._matched(tangent, structure, tree.leaves(result), "the tangent")

@@ -30,6 +30,8 @@ def _push(node: Node, scope: Scope, tangents: Tangents) -> None:
     if all(t is None for t in ts):
         return
     total = op.jvp(ts, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
+    while type(total) is Node and total.scope is scope:
+        total = total.value  # as in the reverse walk
     if total is not None:
         tangents[node] = broadcast_like(total, ans)
 

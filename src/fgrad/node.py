@@ -235,9 +235,9 @@ class Node:
 
     @property
     def dtype(self) -> object:
-        """The dtype of an array; `float` for a Python number."""
+        """The dtype of an array; of a Python number its type."""
         value = concrete(self)
-        return float if type(value) in (float, int, bool) else value.dtype  # type: ignore[attr-defined]  # any array library's
+        return type(value) if type(value) in (float, int, bool) else value.dtype  # type: ignore[attr-defined]  # any array library's
 
     def __getitem__(self, index: object) -> "Node":
         return _call("getitem", self, index)

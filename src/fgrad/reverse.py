@@ -74,6 +74,8 @@ def _pull(node: Node, g: Value, scope: Scope, cotangents: Cotangents) -> None:
     wanted = [i for i, x in enumerate(parents) if type(x) is Node and x.scope is scope]
     found = op.vjp(wanted, g, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
     for i, c in zip(wanted, found, strict=True):
+        while type(c) is Node and c.scope is scope:
+            c = c.value  # from a user's rule, to which the nodes that it reaches as a closure are constants
         if c is not None:
             x: Node = parents[i]  # type: ignore[assignment]  # what is wanted are nodes
             c = sum_to(c, args[i])
