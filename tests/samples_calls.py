@@ -7,6 +7,7 @@ import numpy as np
 import fgrad
 from fgrad.node import TABLE, apply
 from fgrad.ops.results import item
+from fgrad.ops.shaping import number
 from tests.oracles import torch
 from tests.sample import Sample
 
@@ -99,6 +100,7 @@ CALLS: dict[str, list[Sample]] = {
     "checkpoint": [Sample(checkpointed, args, wave) for args in PAIRS],
     "custom_vjp": [Sample(pulled, args, wave) for args in PAIRS],
     "custom_jvp": [Sample(pushed, args, wave) for args in PAIRS],
+    "number": [Sample(lambda xp, x: number(fgrad.sum(x * x)) * x, (V3,), lambda xp, x: (x * x).sum() * x)],
     "item": [Sample(both, (V3,), lambda xp, x: x.sin() * x.exp() + x.sin())],
     "scan": [
         Sample(recurrence, (M33, V3, M43), unrolled),

@@ -303,7 +303,8 @@ def test_ops_that_hold_programs_are_replayed_exactly() -> None:
     assert trace(geometric)(0.5).replay(third) == expected
     assert trace(grad(geometric))(0.5).replay(third) == sum(k * (6 - k) * third ** (k - 1) for k in range(1, 6))
     assert trace(fgrad.checkpoint(lambda x: x * x))(0.5).replay(third) == third**2
-    chosen = trace(lambda x: fgrad.cond(x > 0, lambda x: x * x, lambda x: x, x))(0.5)
+    step = lambda x, _: (fgrad.cond(x > 0, lambda x: x * x, lambda x: x, x), None)
+    chosen = trace(lambda x: fgrad.scan(step, x, length=1)[0])(0.5)
     assert (chosen.replay(third), chosen.replay(-third)) == (third**2, -third)
     grown = trace(lambda x: fgrad.while_loop(lambda x: x < 100.0, lambda x: x * x, x))(2.0)
     assert grown.replay(Fraction(3, 2)) == Fraction(3, 2) ** 16

@@ -6,6 +6,7 @@ from fgrad import check, errors, micro, optim, tree
 from fgrad.batching import vmap
 from fgrad.calls import checkpoint
 from fgrad.check import check_grads
+from fgrad.compile.jit import jit
 from fgrad.control import cond, fori_loop, scan, while_loop
 from fgrad.custom import custom_jvp, custom_vjp
 from fgrad.jacobians import hessian, jacfwd, jacobian, jacrev
@@ -211,6 +212,7 @@ __all__ = [
     "jacfwd",
     "jacobian",
     "jacrev",
+    "jit",
     "jvp",
     "kron",
     "less",

@@ -50,10 +50,9 @@ def copied(x: object) -> object:
 
 def read_only(x: object) -> object:
     """The same array of NumPy's, which cannot be written to; anything else as it is."""
-    np = sys.modules.get("numpy")
-    if np is None or not isinstance(x, np.ndarray):
+    if "numpy" not in sys.modules or not isinstance(x, numpy().ndarray):
         return x
-    view = x.view()
+    view = numpy().asarray(x)[...]
     view.flags.writeable = False
     return view
 

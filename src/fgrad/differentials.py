@@ -9,7 +9,7 @@ from typing import cast
 from fgrad import errors, forward, reverse, tree
 from fgrad.arrays import copied, namespace
 from fgrad.node import Node, Scope, Value, concrete, escaped, shape
-from fgrad.ops.shaping import sum_to
+from fgrad.ops.shaping import number, sum_to
 from fgrad.trace import Trace, describe
 
 
@@ -104,12 +104,12 @@ def leaf_cotangents(traced: Trace, order: Sequence[Node], seeds: Sequence[object
 def fresh(g: object, x: object) -> object:
     """A gradient that shares memory with nothing, of the type of what was differentiated."""
     if type(x) is float:
-        return 0.0 if g is None else g if type(g) is Node else float(g)  # type: ignore[arg-type]  # a number
-    if type(g) is Node:
-        return g
+        return 0.0 if g is None else number(g) if type(g) is Node else float(g)  # type: ignore[arg-type]  # a number
     like = concrete(x)
     if type(like) is float:
-        return 0.0 if g is None else g
+        return 0.0 if g is None else number(cast("Value", g))
+    if type(g) is Node:
+        return g
     xp = namespace(like)
     out = xp.zeros_like(like) if g is None else xp.asarray(g, dtype=like.dtype, copy=True)  # type: ignore[attr-defined]  # an array
     return out if type(out) is type(like) else out[()]

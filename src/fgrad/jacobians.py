@@ -13,7 +13,7 @@ from fgrad.arrays import namespace
 from fgrad.batching import vmap
 from fgrad.differentials import leaf_cotangents, leaf_tangents, outside
 from fgrad.node import Node, Value, concrete, shape
-from fgrad.ops.shaping import move_axes, reshape
+from fgrad.ops.shaping import move_axes, number, reshape
 from fgrad.trace import Trace, run
 from fgrad.transforms import Argnums, grad, understand
 
@@ -125,8 +125,8 @@ def _basis(x: object) -> object:
 def _block(j: object, x: object, y: object) -> object:
     """The derivatives of y with respect to x: a number if both are, else an array of the shape of y and then of x."""
     j = reshape(j, (*shape(y), *shape(x)))  # type: ignore[type-var]  # a value
+    if type(concrete(x)) is float and type(concrete(y)) in (float, int):
+        return number(cast("Value", j))
     if type(j) is Node:
         return j
-    if type(x) is float and type(y) in (float, int):
-        return float(j)  # type: ignore[arg-type]  # a number
     return j[()] if isinstance(x, float) or type(x).__name__.startswith("float") else j  # type: ignore[index]  # of NumPy's scalars too

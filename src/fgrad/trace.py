@@ -236,12 +236,13 @@ def run(
     own: bool = False,
     raw: bool = False,
     stands_for: str = "",
+    decisions: list[tuple[Node, bool | int]] | None = None,
 ) -> Trace:
     """Trace `f` on a tuple or dict of pytrees, its inputs; `root` names an entry, for messages.
 
     With `has_aux`, f returns a pair, whose second half is kept, with nodes of this scope unwrapped.
     With `own`, arrays among the inputs are copied. With `raw`, they are taken as they are, of any dtype; else a
-    `LeafError` is raised for what cannot be differentiated. `stands_for` is the scope's.
+    `LeafError` is raised for what cannot be differentiated. `stands_for` and `decisions` are the scope's.
     """
     leaves, structure = tree.flatten(inputs)
 
@@ -253,7 +254,7 @@ def run(
         values = [x if type(x) is float else _value(x, i, input_name) for i, x in enumerate(leaves)]
     if own:
         values = [copied(x) for x in values]
-    scope = Scope(input_name, stands_for)
+    scope = Scope(input_name, stands_for, decisions)
     try:
         nodes = [record(INPUT, (), (i,), x, scope) for i, x in enumerate(values)]
         result: object = f(tree.unflatten(structure, nodes))  # type: ignore[arg-type]  # of the structure that they have

@@ -121,7 +121,13 @@ _permute_dims: Op = linear(
     lambda g, x, axes: apply(_permute_dims, (g,), (tuple(sorted(range(len(axes)), key=axes.__getitem__)),)),
     _batched_permutation,
 )
+_number: Op = linear("number", float, lambda g, x: g, lambda op, args, batched, params, size: args[0])
 _matrix_transpose: Op = linear("matrix_transpose", lambda x: x.mT, lambda g, x: apply(_matrix_transpose, (g,)))
+
+
+def number(x: Value) -> Value:
+    """A number of an array library's as Python's float; of a batch each stays what it is."""
+    return x if dtype_of(x) is None else apply(_number, (x,))
 
 
 @public(names="astype")

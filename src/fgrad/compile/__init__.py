@@ -1,0 +1,1 @@
+"""Programs compiled: traces rewritten by laws, printed as source, and run again without tracing."""

@@ -1,0 +1,244 @@
+"""Programs as Python that people read and the machine runs: a statement for each value that is shared.
+
+Knows how each op is written in Python, on numbers and on arrays; nothing of derivatives and of when a program is right.
+"""
+
+import keyword
+import linecache
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import count
+from math import isfinite
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from fgrad.arrays import numpy
+from fgrad.graph import Link, Program
+from fgrad.node import Op
+from fgrad.ops.rows import array_rule
+
+Outcome: TypeAlias = tuple[object, ...] | None
+"""The outputs; or None, if a guard failed."""
+
+_SERIAL: Final = count()
+_WIDTH: Final = 88  # of a statement, before it is cut in two
+_OPERATORS: Final = {
+    "add": "{} + {}",
+    "subtract": "{} - {}",
+    "multiply": "{} * {}",
+    "divide": "{} / {}",
+    "negative": "-{}",
+    "positive": "+{}",
+    "equal": "{} == {}",
+    "not_equal": "{} != {}",
+    "less": "{} < {}",
+    "less_equal": "{} <= {}",
+    "greater": "{} > {}",
+    "greater_equal": "{} >= {}",
+}
+"""What is written alike on numbers and arrays."""
+_ON_NUMBERS: Final = {
+    **_OPERATORS,
+    "square": "{0} * {0}",
+    "reciprocal": "1 / {}",
+    "where": "{1} if {0} else {2}",
+    "relu": "{0} if {0} >= 0.0 or {0} != {0} else 0.0",
+    "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
+    "logical_not": "not {}",
+}
+_ON_ARRAYS: Final = {**_OPERATORS, "matmul": "{} @ {}", "matrix_transpose": "{}.mT"}
+
+
+@attrs.frozen
+class Guard:
+    """What a branch, or a shape, was decided by: a value of a program, and what it was, or how many of it held."""
+
+    value: object
+    was: bool | int
+    counted: bool = False
+
+    def fails(self, value: object) -> bool:
+        """Whether it would be decided otherwise now."""
+        if self.counted:
+            return bool(value.sum() != self.was)  # type: ignore[attr-defined]  # a mask
+        return bool(type(self.was)(value) != self.was)  # type: ignore[call-overload]  # a number
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """A program as text, and what the names in it stand for."""
+
+    name: str
+    text: str
+    names: Mapping[str, object]
+
+    def compiled(self) -> Callable[..., Outcome]:
+        """Make the function. Its text is where tracebacks and debuggers look for it."""
+        file = f"<fgrad {self.name} {next(_SERIAL)}>"
+        linecache.cache[file] = (len(self.text), None, self.text.splitlines(keepends=True), file)
+        found = dict(self.names)
+        exec(compile(self.text, file, "exec"), found)  # text made below, of names of ops and of constants
+        return cast("Callable[..., Outcome]", found[self.name])
+
+
+def write(
+    program: Program,
+    numbers: Sequence[bool],
+    name: str,
+    inputs: Sequence[str],
+    guards: Sequence[Guard] = (),
+    *,
+    about: str = "",
+    strict: bool = True,
+    copied: Collection[int] = (),
+) -> Source:
+    """Write a program as a function of its inputs, by their names, that gives a tuple; `numbers` says which values are.
+
+    Where a guard's value is another than it was, the function gives None as soon as it knows. Where it is not `strict`,
+    `scale` is a plain product: it is right where no output is nan. Outputs in `copied` are copied.
+    """
+    writer = _Writer(program, numbers, name, tuple(map(identifier, inputs)), tuple(guards), strict, frozenset(copied))
+    return writer.source(about)
+
+
+def identifier(path: str) -> str:
+    """A Python name for the path of a leaf.
+
+    >>> identifier("params['layers'][0].w")
+    'params_layers_0_w'
+    """
+    name = re.sub(r"\W+", "_", path).strip("_") or "x"
+    return f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
+
+
+@attrs.define(eq=False)
+class _Writer:
+    """What is written so far."""
+
+    program: Program
+    numbers: Sequence[bool]
+    name: str
+    inputs: tuple[str, ...]
+    guards: tuple[Guard, ...]
+    strict: bool
+    copied: frozenset[int]
+    names: dict[str, object] = attrs.field(factory=dict)  # global to the function
+    lines: list[str] = attrs.field(factory=list)
+    terms: list[str] = attrs.field(factory=list)  # how each value is referred to
+    bare: dict[str, str] = attrs.field(factory=dict)  # a term in brackets, without them
+    taken: set[str] = attrs.field(factory=set)
+
+    def source(self, about: str) -> Source:
+        inputs = [self._fresh(x) for x in self.inputs]
+        self.terms += inputs
+        inlined, waiting = self._inlined(), self._guards_by_place()
+        for place in range(len(inputs)):
+            self._check(waiting, place)
+        for place, step in enumerate(self.program.steps, len(inputs)):
+            term = self._expression(*step)
+            if place in inlined and len(term) < _WIDTH:
+                self.terms.append(f"({term})" if " " in term or term[0] in "-+" else term)
+                self.bare[self.terms[-1]] = term
+                continue
+            variable = self._fresh(f"v{place - len(inputs)}")
+            self.terms.append(variable)
+            self.lines.append(f"{variable} = {term}")
+            self._check(waiting, place)
+        outputs = [
+            f"{self._term(x)}.copy()" if i in self.copied else self.bare.get(self._term(x), self._term(x))
+            for i, x in enumerate(self.program.outputs)
+        ]
+        self.lines.append(f"return ({''.join(f'{x}, ' for x in outputs).rstrip(' ')})")
+        comment = [f"# {line}" for line in about.splitlines()]
+        head = f"def {self.name}({', '.join(inputs)}):"
+        text = "\n".join([*comment, head, *[f"    {line}" for line in self.lines]]) + "\n"
+        return Source(self.name, text, self.names)
+
+    def _inlined(self) -> set[int]:
+        """The values that stand just once, in a later step, so that they need no name."""
+        uses: dict[int, int] = {}
+        for op, parents, _ in self.program.steps:
+            repeats = "{0}" in self._template(op, parents)
+            for x in parents:
+                if type(x) is Link:
+                    uses[x.place] = uses.get(x.place, 0) + (2 if repeats else 1)
+        for x in self.program.outputs:
+            if type(x) is Link:
+                uses[x.place] = uses.get(x.place, 0) + (1 if len(self.program.outputs) == 1 else 2)
+        for guard in self.guards:
+            if type(guard.value) is Link:
+                uses[guard.value.place] = 2
+        return {place for place, n in uses.items() if n == 1}
+
+    def _guards_by_place(self) -> dict[int, list[Guard]]:
+        found: dict[int, list[Guard]] = {}
+        for guard in self.guards:
+            if type(guard.value) is Link:
+                found.setdefault(guard.value.place, []).append(guard)
+        return found
+
+    def _check(self, waiting: Mapping[int, list[Guard]], place: int) -> None:
+        """Leave the function where a branch would now be decided otherwise."""
+        for guard in waiting.get(place, ()):
+            term = self.terms[place]
+            wrong = f"{term} != {guard.was}" if type(guard.was) is int else f"not {term}" if guard.was else term
+            if guard.counted:
+                wrong = f"{term}.sum() != {guard.was}"
+            if f"if {wrong}: return None" not in self.lines:
+                self.lines.append(f"if {wrong}: return None")
+
+    def _template(self, op: Op, parents: Sequence[object]) -> str:
+        """How an op is written, if it is not called by its name."""
+        if op.name == "scale" and not self.strict:
+            return "{} * {}"
+        return (_ON_NUMBERS if self._are_numbers(parents) else _ON_ARRAYS).get(op.name, "")
+
+    def _are_numbers(self, parents: Sequence[object]) -> bool:
+        return all(self.numbers[x.place] if type(x) is Link else type(x) in (float, int, bool) for x in parents)
+
+    def _expression(self, op: Op, parents: Sequence[object], params: Sequence[object]) -> str:
+        args = [self._term(x) for x in parents]
+        if op.name == "item":
+            return f"{args[0]}[{params[0]}]"
+        if template := self._template(op, parents):
+            return template.format(*args)
+        numbers = self._are_numbers(parents) and op.scalar is not None
+        function = op.scalar if numbers else array_rule(op, numpy())
+        called = self._bound(op.name, function)
+        bare = [self.bare.get(x, x) for x in args]
+        return f"{called}({', '.join([*bare, *map(self._constant, params)])})"
+
+    def _term(self, x: object) -> str:
+        return self.terms[x.place] if type(x) is Link else self._constant(x)
+
+    def _constant(self, x: object) -> str:
+        """A constant as it is written, or a name for it."""
+        if type(x) is float and isfinite(x):
+            return repr(x) if str(x)[0] != "-" else f"({x!r})"
+        if _is_plain(x):
+            return repr(x)
+        return self._bound("c", x)
+
+    def _bound(self, name: str, x: object) -> str:
+        """The name for an object, made from `name`."""
+        for i in count():
+            candidate = f"{name}_{i}" if i else f"{name}_" if keyword.iskeyword(name) else name
+            if candidate not in self.taken:
+                self.taken.add(candidate)
+                self.names[candidate] = x
+            if self.names.get(candidate) is x:
+                return candidate
+        raise AssertionError  # count() has no end
+
+    def _fresh(self, name: str) -> str:
+        candidate = next(n for i in count() if (n := f"{name}_{i}" if i else name) not in self.taken)
+        self.taken.add(candidate)
+        return candidate
+
+
+def _is_plain(x: object) -> bool:
+    """Whether a param is written as its repr."""
+    if type(x) is tuple:
+        return all(map(_is_plain, x))
+    return x is None or type(x) in (int, bool, str)
