@@ -10,12 +10,12 @@ from pathlib import Path
 
 import attrs
 
-from tests.benchmarks import arrays, chain, imports, loops, scalars, transforms
+from tests.benchmarks import arrays, chain, compiled, imports, loops, scalars, transforms
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import head, table
 from tests.benchmarks.work import Work
 
-FAMILIES = (scalars, chain, arrays, transforms, loops, imports)
+FAMILIES = (scalars, chain, arrays, compiled, transforms, loops, imports)
 WORKS: dict[str, Work] = {work.name: work for family in FAMILIES for work in family.WORKS}
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 

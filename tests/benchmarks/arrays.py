@@ -44,17 +44,17 @@ def moons_task() -> Task:
     return Task(np.array(x), np.array(y)[:, None], model, classes=False)
 
 
-def _flat(value: Any, gradients: Sequence[Any]) -> Sequence[float]:
+def flat(value: Any, gradients: Sequence[Any]) -> Sequence[float]:
     return [float(value), *(float(x) for g in gradients for x in np.asarray(g).ravel())]
 
 
-def _fgrad(task: Task) -> Run:
+def eager(task: Task) -> Run:
     def loss(model: nn.MLP) -> float:
         out = model(task.x)
         return nn.cross_entropy(out, task.y) if task.classes else relu(1 - task.y * out).mean()
 
     both = value_and_grad(loss)
-    return Run(lambda: both(task.model), lambda result: _flat(result[0], tree.leaves(result[1])))
+    return Run(lambda: both(task.model), lambda result: flat(result[0], tree.leaves(result[1])))
 
 
 def _hips(task: Task) -> Run:
@@ -73,7 +73,7 @@ def _hips(task: Task) -> Run:
         return -anp.sum((out - logsumexp(out, axis=1, keepdims=True)) * hot) / len(hot)
 
     both, layers = autograd.value_and_grad(loss), task.layers
-    return Run(lambda: both(layers), lambda result: _flat(result[0], [g for pair in result[1] for g in pair]))
+    return Run(lambda: both(layers), lambda result: flat(result[0], [g for pair in result[1] for g in pair]))
 
 
 def _torch(task: Task, threads: int) -> Run:
@@ -97,7 +97,7 @@ def _torch(task: Task, threads: int) -> Run:
         return loss
 
     # PyTorch keeps weights as (out, in).
-    return Run(call, lambda loss: _flat(loss.detach(), [np.asarray(p.grad).T for p in model.parameters()]))
+    return Run(call, lambda loss: flat(loss.detach(), [np.asarray(p.grad).T for p in model.parameters()]))
 
 
 def _torch_functions(task: Task) -> Run:
@@ -116,7 +116,7 @@ def _torch_functions(task: Task) -> Run:
         loss = loss_of(out, y)
         return loss, torch.autograd.grad(loss, parameters)
 
-    return Run(call, lambda result: _flat(result[0].detach(), result[1]))
+    return Run(call, lambda result: flat(result[0].detach(), result[1]))
 
 
 def _torch_loss(task: Task) -> Callable[[Any, Any], Any]:
@@ -128,7 +128,7 @@ def _torch_loss(task: Task) -> Callable[[Any, Any], Any]:
     return lambda out, y: torch.relu(1 - y * out).mean()
 
 
-def _numpy(task: Task) -> Run:
+def by_hand(task: Task) -> Run:
     """The chain rule, written out."""
     (w1, b1), (w2, b2), (w3, b3) = task.layers
     x, y, n = task.x, task.y, len(task.x)
@@ -152,7 +152,7 @@ def _numpy(task: Task) -> Run:
         d1 = d2 @ w2.T * (a1 > 0)
         return loss, [x.T @ d1, d1.sum(0), a1.T @ d2, d2.sum(0), a2.T @ d, d.sum(0)]
 
-    return Run(call, lambda result: _flat(*result))
+    return Run(call, lambda result: flat(*result))
 
 
 def _contestants(task: Callable[[], Task]) -> dict[str, Make]:
@@ -163,12 +163,12 @@ def _contestants(task: Callable[[], Task]) -> dict[str, Make]:
         return task()
 
     return {
-        "fgrad": lambda: _fgrad(ready()),
+        "fgrad": lambda: eager(ready()),
         "HIPS autograd": lambda: _hips(ready()),
         "PyTorch nn": lambda: _torch(ready(), 1),
         "PyTorch nn, all threads": lambda: _torch(ready(), every),
         "PyTorch functions": lambda: _torch_functions(ready()),
-        "NumPy by hand": lambda: _numpy(ready()),
+        "NumPy by hand": lambda: by_hand(ready()),
     }
 
 

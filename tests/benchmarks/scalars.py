@@ -25,7 +25,7 @@ def _expression_fgrad() -> Run:
     return Run(lambda: both(a=-4.0, b=2.0), lambda result: (result[0], result[1]["a"], result[1]["b"]))
 
 
-def _expression_micrograd() -> Run:
+def expression_micrograd() -> Run:
     from micrograd.engine import Value
 
     def call() -> Any:
@@ -69,26 +69,26 @@ def squared_error(outputs: Sequence[Any]) -> Any:
     return sum((y - out) ** 2 for y, out in zip(TINY_Y, outputs, strict=True))
 
 
-def _model(sizes: Sequence[int]) -> micro.MLP:
+def start(sizes: Sequence[int]) -> micro.MLP:
     """The start for both sides: micrograd's own networks are relu, with a linear last layer."""
     hidden: list[micro.Activation] = ["relu"] * (len(sizes) - 2)
     return micro.MLP.init(sizes, seed=1, activations=[*hidden, "linear"])
 
 
-def _micrograd_model(sizes: Sequence[int]) -> Any:
-    """The network of micrograd with the weights of `_model`; both list them in one order."""
+def micrograd_start(sizes: Sequence[int]) -> Any:
+    """The network of micrograd with the weights of `start`; both list them in one order."""
     from micrograd.nn import MLP
 
     model = MLP(sizes[0], list(sizes[1:]))
-    for parameter, x in zip(model.parameters(), tree.leaves(_model(sizes)), strict=True):
+    for parameter, x in zip(model.parameters(), tree.leaves(start(sizes)), strict=True):
         parameter.data = x
     return model
 
 
-def _fgrad_step(loss: Callable[[micro.MLP], tuple[float, object]], sizes: Sequence[int]) -> Run:
+def fgrad_step(loss: Callable[[micro.MLP], tuple[float, object]], sizes: Sequence[int]) -> Run:
     """Forward, backward and update, step after step."""
     both = value_and_grad(loss, has_aux=True)
-    model = _model(sizes)
+    model = start(sizes)
 
     def step() -> object:
         nonlocal model
@@ -99,9 +99,9 @@ def _fgrad_step(loss: Callable[[micro.MLP], tuple[float, object]], sizes: Sequen
     return Run(step, lambda result: (result[0], *tree.leaves(result[2]), *tree.leaves(result[3])))
 
 
-def _micrograd_step(loss: Callable[[Any], tuple[Any, object]], sizes: Sequence[int]) -> Run:
+def micrograd_step(loss: Callable[[Any], tuple[Any, object]], sizes: Sequence[int]) -> Run:
     """Forward, backward and update, step after step."""
-    model = _micrograd_model(sizes)
+    model = micrograd_start(sizes)
 
     def step() -> object:
         value, aux = loss(model)
@@ -118,11 +118,11 @@ def _micrograd_step(loss: Callable[[Any], tuple[Any, object]], sizes: Sequence[i
     return Run(step, numbers)
 
 
-def _tiny_loss(model: micro.MLP) -> tuple[float, None]:
+def tiny_loss(model: micro.MLP) -> tuple[float, None]:
     return squared_error([model(x)[0] for x in TINY_X]), None
 
 
-def _tiny_loss_micrograd(model: Any) -> tuple[Any, None]:
+def tiny_loss_micrograd(model: Any) -> tuple[Any, None]:
     return squared_error([model(x) for x in TINY_X]), None
 
 
@@ -165,7 +165,7 @@ def _moons_loss_micrograd(model: Any) -> tuple[Any, list[float]]:
 
 def moons_memory_fgrad(*, per_node: bool) -> float:
     """Peak memory of forward and backward, over the number of nodes if so wanted."""
-    model = _model(MOONS)
+    model = start(MOONS)
     nodes = len(trace(lambda model: _moons_loss(model)[0])(model).nodes) if per_node else 1
     both = value_and_grad(_moons_loss, has_aux=True)
     return peak_bytes(lambda: both(model)) / nodes
@@ -173,7 +173,7 @@ def moons_memory_fgrad(*, per_node: bool) -> float:
 
 def moons_memory_micrograd(*, per_node: bool) -> float:
     """Peak memory of forward and backward, over the number of nodes if so wanted."""
-    model = _micrograd_model(MOONS)
+    model = micrograd_start(MOONS)
     nodes = _count_values(_moons_loss_micrograd(model)[0]) if per_node else 1
     return peak_bytes(lambda: _moons_loss_micrograd(model)[0].backward()) / nodes
 
@@ -193,7 +193,7 @@ WORKS = [
         "micrograd's README expression, value and gradient",
         {
             "fgrad": _expression_fgrad,
-            "micrograd": _expression_micrograd,
+            "micrograd": expression_micrograd,
             "HIPS autograd": _expression_hips,
             "PyTorch": _expression_torch,
         },
@@ -202,8 +202,8 @@ WORKS = [
         "tiny",
         "MLP 3-4-4-1 on 4 points: forward, backward, update, number by number",
         {
-            "fgrad": lambda: _fgrad_step(_tiny_loss, (3, 4, 4, 1)),
-            "micrograd": lambda: _micrograd_step(_tiny_loss_micrograd, (3, 4, 4, 1)),
+            "fgrad": lambda: fgrad_step(tiny_loss, (3, 4, 4, 1)),
+            "micrograd": lambda: micrograd_step(tiny_loss_micrograd, (3, 4, 4, 1)),
         },
         [Target("micrograd", 1.0, "≥ 1× (aim 1.2×)")],
     ),
@@ -211,8 +211,8 @@ WORKS = [
         "moons",
         "micrograd's demo, MLP 2-16-16-1 on 100 points: forward, backward, update, number by number",
         {
-            "fgrad": lambda: _fgrad_step(_moons_loss, MOONS),
-            "micrograd": lambda: _micrograd_step(_moons_loss_micrograd, MOONS),
+            "fgrad": lambda: fgrad_step(_moons_loss, MOONS),
+            "micrograd": lambda: micrograd_step(_moons_loss_micrograd, MOONS),
         },
         [Target("micrograd", 3.0, "≥ 3×")],
     ),

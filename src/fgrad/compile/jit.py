@@ -19,7 +19,7 @@ from fgrad.compile import source as text
 from fgrad.compile.captures import Captured, captured
 from fgrad.compile.leaves import packer, unpacker
 from fgrad.compile.rewrite import Typed, rewritten, stages, typed_graph
-from fgrad.compile.source import Guard, Outcome
+from fgrad.compile.source import NUMBERS, Guard, Outcome
 from fgrad.graph import Link, Program
 from fgrad.node import Node, concrete
 from fgrad.trace import Trace, argument_namer, call_keyed, keyed, run
@@ -33,7 +33,6 @@ Read: TypeAlias = tuple[Node, bool | int, bool]
 MOST_PATHS: Final = 16
 """How many ways a function may go, for arguments of one kind, before it is run as it is."""
 _log: Final = logging.getLogger("fgrad")
-_NUMBERS: Final = (float, int, bool)
 _VIEWS: Final = frozenset(
     ("reshape", "permute_dims", "matrix_transpose", "getitem", "broadcast_to", "astype", "stop_gradient", "item")
 )
@@ -63,7 +62,7 @@ class Path:
 
     def __attrs_post_init__(self) -> None:
         self._fast = self.source.compiled()
-        self._arrays = any(kind.type not in _NUMBERS for kind in self.typed.kinds)
+        self._arrays = any(kind.type not in NUMBERS for kind in self.typed.kinds)
         self._scales = any(op.name == "scale" for op, _, _ in self.typed.program.steps)
 
     def run(self, leaves: tuple[object, ...]) -> Outcome:
@@ -95,7 +94,11 @@ def _hold_nan(xs: tuple[object, ...]) -> bool:
     """Whether a nan may be among some numbers and arrays; their sum is soon found, and seldom nan without."""
     total = 0.0
     for x in xs:
-        total += x if type(x) in _NUMBERS else x.sum()  # type: ignore[attr-defined,operator]  # an array, or one of its numbers
+        if type(x) in NUMBERS:
+            total += x  # type: ignore[operator]  # a number
+        else:
+            flat = x.reshape(-1)  # type: ignore[attr-defined]  # an array, or one of its numbers
+            total += flat @ flat if 1 < flat.shape[0] <= 10_000 else flat.sum()  # as in `scale`
     return total != total
 
 
@@ -269,11 +272,11 @@ def _compiled(typed: Typed, traced: Trace, read: Sequence[Read], name: str, f: C
     """Write and compile a rewritten program."""
     program, count = typed.program, len(traced.outputs)
     guards = [Guard(x, was, counted) for x, (_, was, counted) in zip(program.outputs[count:], read, strict=True)]
-    numbers = [kind.type in _NUMBERS for kind in typed.kinds]
+    numbers = [kind.type in NUMBERS for kind in typed.kinds]
     inputs = [traced.scope.input_name(i) for i in range(len(traced.inputs))]
     written = text.write(
-        Program(program.arity, program.steps, program.outputs[:count]),
-        numbers,
+        typed,
+        program.outputs[:count],
         text.identifier(name),
         inputs,
         guards,
@@ -289,7 +292,7 @@ def _shared(program: Program, count: int, numbers: Sequence[bool]) -> set[int]:
     found, seen = set(), set()
     for i, x in enumerate(program.outputs[:count]):
         if type(x) is not Link:
-            if type(x) not in _NUMBERS:
+            if type(x) not in NUMBERS:
                 found.add(i)
         elif not numbers[x.place]:
             own = x.place >= program.arity and program.steps[x.place - program.arity][0].name not in _VIEWS

@@ -14,13 +14,15 @@ from typing import Final, TypeAlias, cast
 import attrs
 
 from fgrad.arrays import numpy
+from fgrad.compile.rewrite import Kind, Typed
 from fgrad.graph import Link, Program
-from fgrad.node import Op
+from fgrad.node import TABLE, Op
 from fgrad.ops.rows import array_rule
 
 Outcome: TypeAlias = tuple[object, ...] | None
 """The outputs; or None, if a guard failed."""
 
+NUMBERS: Final = (float, int, bool)
 _SERIAL: Final = count()
 _WIDTH: Final = 88  # of a statement, before it is cut in two
 _OPERATORS: Final = {
@@ -47,6 +49,7 @@ _ON_NUMBERS: Final = {
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "logical_not": "not {}",
 }
+_IN_PLACE: Final = {"add": "+=", "subtract": "-=", "multiply": "*=", "divide": "/="}
 _ON_ARRAYS: Final = {**_OPERATORS, "matmul": "{} @ {}", "matrix_transpose": "{}.mT"}
 
 
@@ -83,8 +86,8 @@ class Source:
 
 
 def write(
-    program: Program,
-    numbers: Sequence[bool],
+    typed: Typed,
+    outputs: Sequence[object],
     name: str,
     inputs: Sequence[str],
     guards: Sequence[Guard] = (),
@@ -93,13 +96,15 @@ def write(
     strict: bool = True,
     copied: Collection[int] = (),
 ) -> Source:
-    """Write a program as a function of its inputs, by their names, that gives a tuple; `numbers` says which values are.
+    """Write a program as a function of its inputs, by their names, that gives a tuple of some outputs.
 
+    An array that is not needed any more serves its successor: what is computed number by number is written over it.
     Where a guard's value is another than it was, the function gives None as soon as it knows. Where it is not `strict`,
     `scale` is a plain product: it is right where no output is nan. Outputs in `copied` are copied.
     """
-    writer = _Writer(program, numbers, name, tuple(map(identifier, inputs)), tuple(guards), strict, frozenset(copied))
-    return writer.source(about)
+    program = attrs.evolve(typed.program, outputs=tuple(outputs))
+    names = tuple(map(identifier, inputs))
+    return _Writer(program, typed.kinds, name, names, tuple(guards), strict, frozenset(copied)).source(about)
 
 
 def identifier(path: str) -> str:
@@ -117,7 +122,7 @@ class _Writer:
     """What is written so far."""
 
     program: Program
-    numbers: Sequence[bool]
+    kinds: Sequence[Kind]
     name: str
     inputs: tuple[str, ...]
     guards: tuple[Guard, ...]
@@ -133,11 +138,16 @@ class _Writer:
         inputs = [self._fresh(x) for x in self.inputs]
         self.terms += inputs
         inlined, waiting = self._inlined(), self._guards_by_place()
+        over = self._written_over(inlined)
         for place in range(len(inputs)):
             self._check(waiting, place)
         for place, step in enumerate(self.program.steps, len(inputs)):
+            if place in over:
+                self.lines.append(self._over(over[place], *step))
+                self.terms.append(self.terms[over[place]])
+                continue
             term = self._expression(*step)
-            if place in inlined and len(term) < _WIDTH:
+            if place in inlined and place not in over.values() and len(term) < _WIDTH:
                 self.terms.append(f"({term})" if " " in term or term[0] in "-+" else term)
                 self.bare[self.terms[-1]] = term
                 continue
@@ -195,7 +205,46 @@ class _Writer:
         return (_ON_NUMBERS if self._are_numbers(parents) else _ON_ARRAYS).get(op.name, "")
 
     def _are_numbers(self, parents: Sequence[object]) -> bool:
-        return all(self.numbers[x.place] if type(x) is Link else type(x) in (float, int, bool) for x in parents)
+        return all(self.kinds[x.place].type in NUMBERS if type(x) is Link else type(x) in NUMBERS for x in parents)
+
+    def _written_over(self, single: set[int]) -> dict[int, int]:
+        """The steps whose result takes the place of an operand that nothing else needs, by the operand's place."""
+        found: dict[int, int] = {}
+        for place, (op, parents, _) in enumerate(self.program.steps, self.program.arity):
+            if self._ufunc(op) is None:
+                continue
+            for x in parents:
+                if type(x) is Link and x.place in single and self._is_own(x.place) and self._alike(x.place, place):
+                    found[place] = x.place
+                    break
+        return found
+
+    def _ufunc(self, op: Op) -> object:
+        """NumPy's function that can write over an operand, for the ops that are no more than that."""
+        name = {"relu": "maximum", "scale": "scale" if self.strict else "multiply"}.get(op.name, op.name)
+        rule = array_rule(TABLE[name], numpy()) if name in TABLE else None
+        return rule if isinstance(rule, numpy().ufunc) else None
+
+    def _is_own(self, place: int) -> bool:
+        """Whether an array shares memory with no other."""
+        if place < self.program.arity:
+            return False
+        op = self.program.steps[place - self.program.arity][0]
+        return op.name in ("matmul", "sum", "mean") or (op.scalar is not None and op.name not in ("positive", "clip"))
+
+    def _alike(self, one: int, other: int) -> bool:
+        kind = self.kinds[one]
+        return kind == self.kinds[other] and len(kind.shape) > 0 and kind.type is numpy().ndarray
+
+    def _over(self, place: int, op: Op, parents: Sequence[object], params: Sequence[object]) -> str:
+        """Write a step over its operand at `place`."""
+        target, args = self.terms[place], [self._term(x) for x in parents]
+        sign = _IN_PLACE.get("multiply" if op.name == "scale" else op.name)
+        if sign and args[0] == target:
+            return f"{target} {sign} {self.bare.get(args[1], args[1])}"
+        called = self._bound("maximum" if op.name == "relu" else op.name, self._ufunc(op))
+        more = ["0"] if op.name == "relu" else []
+        return f"{called}({', '.join([*[self.bare.get(x, x) for x in args], *more])}, out={target})"
 
     def _expression(self, op: Op, parents: Sequence[object], params: Sequence[object]) -> str:
         args = [self._term(x) for x in parents]
