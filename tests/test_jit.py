@@ -14,7 +14,7 @@ import pytest
 import fgrad
 from fgrad import hessian, jit, jvp, micro, tree, vjp, vmap
 from fgrad.compile.jit import MOST_PATHS
-from fgrad.errors import ArgumentError
+from fgrad.errors import ArgumentError, LeafError
 from tests.oracles import close
 from tests.sample import Sample
 from tests.test_ops import CONSTANT, NAMES, on_fgrad, over, some
@@ -149,11 +149,9 @@ def test_branches_are_guards() -> None:
 
 def test_too_many_paths_are_given_up(caplog: pytest.LogCaptureFixture) -> None:
     """A function that goes another way each time is run as it is, and says so once."""
-    runs = []
 
     @jit
     def f(x: float, n: int) -> float:
-        runs.append(1)
         for _ in range(n):
             x = x * 1.5
         return x
@@ -185,6 +183,17 @@ def test_what_is_reached_as_a_closure() -> None:
     for _ in range(100):
         assert grad(through)(2.0) == 9.0
         assert f(3.0) == 18.0
+    held = {"w": 2.0}
+    g = jit(lambda x: held["w"] * x)
+
+    def by_holding(w: Any) -> Any:
+        held["w"] = w
+        return g(3.0)
+
+    assert g(3.0) == 6.0
+    assert [grad(by_holding)(2.0) for _ in range(3)] == [3.0] * 3
+    held["w"] = 4.0
+    assert g(3.0) == 12.0
     WEIGHT = 5.0
     assert f(3.0) == 45.0
     WEIGHT = 2.0
@@ -246,6 +255,31 @@ def test_calls_of_other_kinds() -> None:
     assert power.cache_info().traces == 2
     empty: Any = jit(lambda: 2.0)
     assert empty() == empty() == 2.0
+
+
+def test_arguments_that_are_no_numbers() -> None:
+    """Strings are settings, compared at every call; anything else must be static, and says so."""
+
+    def f(x: Any, mode: Any) -> Any:
+        return {"x": x if mode == "a" else -x, "mode": mode}
+
+    compiled = jit(f)
+    for mode in ("a", "b", "a"):
+        assert compiled(1.0, mode) == compiled(1.0, mode=mode) == f(1.0, mode)
+    nested: Any = jit(lambda x, o: {"a": x, "b": -x}[o["m"]])
+    assert [nested(1.0, {"m": m}) for m in "abba"] == [1.0, -1.0, -1.0, 1.0]
+    with pytest.raises(LeafError, match=r"mode is .*neither number nor array: name the argument in static_argnames"):
+        compiled(1.0, math.sin)
+    applied: Any = jit(lambda x, how: how(x), static_argnames="how")
+    assert applied(0.0, fgrad.cos) == 1.0
+    assert applied(0.0, fgrad.sin) == 0.0
+    with pytest.raises(ArgumentError, match="static_argnames has m, which <lambda> has not: its arguments are x, n"):
+        jit(lambda x, n: x**n, static_argnames=("m",))
+    with pytest.raises(ArgumentError, match="jit compiles a function, not int 3"):
+        any_jit(3)
+
+
+any_jit: Any = jit
 
 
 def test_results_share_memory_with_nothing() -> None:

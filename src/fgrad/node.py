@@ -208,7 +208,21 @@ class Node:
         _method, ["argmax", "argmin", "argsort", "max", "min", "std", "var"]
     )
     astype, clip, copy, dot, round, take = map(_method, ["astype", "clip", "copy", "dot", "round", "take"])
-    ravel, squeeze, swapaxes = map(_method, ["ravel", "squeeze", "swapaxes"])
+    ravel, squeeze, swapaxes, flatten = map(_method, ["ravel", "squeeze", "swapaxes", "ravel"])
+    cumprod, cumsum, diagonal, prod, repeat, trace = map(
+        _method, ["cumprod", "cumsum", "diagonal", "prod", "repeat", "trace"]
+    )
+
+    def transpose(self, *axes: int | tuple[int, ...]) -> "Node":
+        """Reorder the axes; reversed without any."""
+        first = axes[0] if len(axes) == 1 else axes
+        return _call("permute_dims", self, first) if axes else self.T
+
+    def item(self) -> NoReturn:
+        """Refuse: it would lose the gradient."""
+        raise _untraceable("item() and tolist() would lose the gradient", "write x for x.item(), x[i] for one of many")
+
+    tolist = item
 
     @property
     def T(self) -> "Node":  # noqa: N802  # the field's name

@@ -5,10 +5,13 @@ Knows code objects and where names are looked up; nothing of traces and programs
 
 import functools
 from collections.abc import Callable, Iterator
+from operator import is_
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Final, TypeAlias
 
 import attrs
+
+from fgrad import tree
 
 Capture: TypeAlias = tuple[Callable[[], object], object]
 """How to look a variable up, and the object that it was."""
@@ -21,11 +24,17 @@ class Captured:
     """The variables that a function reaches, and what they were."""
 
     variables: tuple[Capture, ...]
+    containers: tuple[tuple[object, list[object]], ...]
+    """The lists and dicts among them, which can change in place, and the leaves that they had."""
 
     def changed(self) -> bool:
-        """Whether a variable is now another object than it was."""
-        for look, was in self.variables:  # noqa: SIM110  # a loop takes half the time, at every call
+        """Whether a variable is now another object than it was, or holds others."""
+        for look, was in self.variables:
             if look() is not was:
+                return True
+        for container, leaves in self.containers:
+            now = tree.leaves(container)
+            if len(now) != len(leaves) or not all(map(is_, now, leaves)):
                 return True
         return False
 
@@ -51,7 +60,8 @@ def captured(f: Callable[..., object]) -> Captured:
                 waiting.append(inner)
             elif inner is None and not isinstance(was, _FIXED) and not _of_library(reached):
                 found.append((look, was))
-    return Captured(tuple(found))
+    containers = [was for _, was in found if isinstance(was, list | dict)]
+    return Captured(tuple(found), tuple([(was, tree.leaves(was)) for was in containers]))
 
 
 def _function(x: object) -> FunctionType | None:

@@ -15,6 +15,7 @@ import attrs
 
 from fgrad import errors, tree
 from fgrad.arrays import quiet
+from fgrad.calls import is_operand
 from fgrad.compile import source as text
 from fgrad.compile.captures import Captured, captured
 from fgrad.compile.leaves import packer, unpacker
@@ -22,7 +23,7 @@ from fgrad.compile.rewrite import Typed, rewritten, stages, typed_graph
 from fgrad.compile.source import NUMBERS, Guard, Outcome
 from fgrad.graph import Link, Program
 from fgrad.node import Node, concrete
-from fgrad.trace import Trace, argument_namer, call_keyed, keyed, run
+from fgrad.trace import Keyed, Trace, argument_namer, call_keyed, describe, keyed, run
 
 P = ParamSpec("P")
 V = TypeVar("V")
@@ -56,6 +57,8 @@ class Path:
     guards: tuple[Guard, ...]
     pack: Callable[[Sequence[object]], object]
     source: text.Source
+    places: list[int] | None = None
+    """Where the inputs are among the leaves, if those are more."""
     _fast: Callable[..., Outcome] = attrs.field(init=False)
     _arrays: bool = attrs.field(init=False)
     _scales: bool = attrs.field(init=False)
@@ -67,6 +70,8 @@ class Path:
 
     def run(self, leaves: tuple[object, ...]) -> Outcome:
         """The outputs; or None if a guard fails."""
+        if self.places is not None:
+            leaves = tuple([leaves[i] for i in self.places])
         try:
             if self._arrays:
                 with quiet():
@@ -185,6 +190,7 @@ class Jitted(Generic[P, V]):
         path = self._path(f, args, kwargs)
         if path is None:
             return f(*args, **kwargs)
+        reached = captured(self.function)  # as tracing has left it
         with self._lock:
             self._traces += 1
             if special is None:
@@ -205,7 +211,11 @@ class Jitted(Generic[P, V]):
         if traced.free:
             return None
         typed = rewritten(_typed(traced, guards), self.fast_math)
-        return _compiled(typed, traced, guards, self._name, f)
+        path = _compiled(typed, traced, guards, self._name, f)
+        leaves = tree.leaves(keyed(args, kwargs))
+        if len(leaves) > len(traced.inputs):
+            path.places = [i for i, x in enumerate(leaves) if not isinstance(x, str | bytes)]
+        return path
 
     def source(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The program for such arguments, as Python.
@@ -252,16 +262,37 @@ def _holds_nodes(x: object) -> bool:
 
 
 def _trace(f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[Trace, list[Read]]:
-    """Trace f, and note what its branches were decided by."""
+    """Trace f at its numbers and arrays, and note what its branches were decided by; strings stand for themselves."""
     decisions: list[tuple[Node, bool | int]] = []
-    inputs = keyed(args, kwargs)
-    traced = run(lambda inputs: call_keyed(f, inputs), inputs, argument_namer(f), raw=True, decisions=decisions)
+    leaves, structure = tree.flatten(keyed(args, kwargs))
+    paths = tree.paths(structure, argument_namer(f))
+    places = _places(leaves, paths)
+
+    def on_numbers(numbers: tuple[object, ...]) -> object:
+        filled = list(leaves)
+        for i, x in zip(places, numbers, strict=True):
+            filled[i] = x
+        return call_keyed(f, cast("Keyed", tree.unflatten(structure, filled)))
+
+    numbers = tuple([leaves[i] for i in places])
+    traced = run(on_numbers, numbers, lambda i: paths[places[cast("int", i)]], raw=True, decisions=decisions)
     found = dict.fromkeys([(node, was, False) for node, was in decisions])
     for node in traced.nodes:
         if node.op.name in ("getitem", "scatter"):  # as many places as a mask picks has the result
             masks = [x for x in node.parents[1:] if type(x) is Node and str(x.dtype) == "bool"]
             found.update(dict.fromkeys([(x, int(concrete(x).sum()), True) for x in masks]))  # type: ignore[attr-defined]  # arrays
     return traced, list(found)
+
+
+def _places(leaves: Sequence[object], paths: Sequence[str]) -> list[int]:
+    """Where the numbers and arrays are; strings are compared at every call, anything else must be named as static."""
+    found = [i for i, x in enumerate(leaves) if isinstance(x, int) or is_operand(x)]
+    for i in set(range(len(leaves))).difference(found):
+        if not isinstance(leaves[i], str | bytes):
+            raise errors.LeafError(
+                f"{paths[i]} is {describe(leaves[i])}, neither number nor array: name the argument in static_argnames"
+            )
+    return found
 
 
 def _typed(traced: Trace, guards: Sequence[Read]) -> Typed:
@@ -292,7 +323,7 @@ def _shared(program: Program, count: int, numbers: Sequence[bool]) -> set[int]:
     found, seen = set(), set()
     for i, x in enumerate(program.outputs[:count]):
         if type(x) is not Link:
-            if type(x) not in NUMBERS:
+            if type(x) not in NUMBERS and not isinstance(x, str | bytes):
                 found.add(i)
         elif not numbers[x.place]:
             own = x.place >= program.arity and program.steps[x.place - program.arity][0].name not in _VIEWS
@@ -343,12 +374,18 @@ def jit(
 def jit(
     f: Callable[P, V] | None = None, *, static_argnames: Sequence[str] = (), fast_math: bool = False
 ) -> Jitted[P, V] | Callable[[Callable[P, V]], Jitted[P, V]]:
-    """Compile a function: traced at its first call, it runs as a program afterwards, to the same results.
+    """Compile a function: traced at its first call, it runs as a program afterwards, to what fgrad's ops give.
 
     A program serves arguments of the same structure, types, shapes and dtypes. A branch on a value is a guard: where it
     would go another way, that way is traced too. Arguments named in `static_argnames` stand for themselves, and so do
     variables that f reaches as a closure or in its module: another object in one of them, and f is traced again. What
-    is no op, as reading a file or appending to a list, is done while tracing alone.
+    is written into an array or an object there is not seen. What is no op, as reading a file, asking the clock, drawing
+    at random or appending to a list, is done while tracing alone. With `fast_math` laws hold that are not exact in IEEE
+    arithmetic, as x * 0 = 0.
+
+    `.source(*args)` is the program as text, in which c, c_1, … are constant arrays; `.lower(*args)` has every stage
+    before it, `.cache_info()` what was seen, and `.clear()` forgets it. Raises `LeafError` for an argument that is
+    neither number nor array nor string, and not static.
 
     >>> @jit
     ... def f(x: float) -> float:
@@ -360,4 +397,20 @@ def jit(
     """
     if f is None:
         return functools.partial(jit, static_argnames=static_argnames, fast_math=fast_math)  # type: ignore[return-value]  # the overload says it
-    return Jitted(f, tuple(static_argnames), fast_math)
+    if not callable(f):
+        raise errors.ArgumentError(f"jit compiles a function, not {describe(f)}")
+    names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+    unknown = set(names).difference(_parameters(f))
+    if unknown:
+        raise errors.ArgumentError(
+            f"static_argnames has {', '.join(sorted(unknown))}, which {getattr(f, '__name__', 'the function')} "
+            f"has not: its arguments are {', '.join(_parameters(f))}"
+        )
+    return Jitted(f, names, fast_math)
+
+
+def _parameters(f: Callable[..., object]) -> list[str]:
+    try:
+        return list(inspect.signature(f).parameters)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return []
