@@ -5,6 +5,7 @@ first array is used.
 """
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Final
@@ -46,6 +47,17 @@ def copied(x: object) -> object:
     except errors.ConversionError:
         return x
     return x.copy()  # type: ignore[attr-defined]  # arrays have it
+
+
+def fresh_copies(xs: Sequence[object], others: Sequence[object]) -> list[object]:
+    """Copies of arrays, but for those that share memory neither with another of them nor with `others`."""
+    seen, found = set(map(id, others)), []
+    for x in xs:
+        array = numpy().asarray(x) if type(x).__module__ == "numpy" else None  # x itself, if it is an array
+        own = array is not None and id(array) == id(x) and array.flags.owndata and id(x) not in seen
+        seen.add(id(x))
+        found.append(x if own else copied(x))
+    return found
 
 
 def read_only(x: object) -> object:

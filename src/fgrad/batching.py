@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeAlias, TypeVar, cast
 
 from fgrad import batch, errors, tree
-from fgrad.arrays import copied, namespace
+from fgrad.arrays import fresh_copies, namespace
 from fgrad.node import concrete, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import move_axes
@@ -61,7 +61,7 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
         results = [batch.repeated(y, many, size) for y, many in done]
         to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
         moved = [_placed(y, many, z, a) for (y, many), z, a in zip(done, results, to, strict=True)]
-        return cast("V", tree.unflatten(traced.out_structure, [copied(y) for y in moved]))
+        return cast("V", tree.unflatten(traced.out_structure, fresh_copies(moved, leaves)))
 
     return batched
 
@@ -101,7 +101,7 @@ def _placed(y: object, many: bool, batch: object, axis: int | None) -> object:
                 f"out_axes is {axis} for a result of shape {shape(batch)[1:]}: with the axis of examples it has "
                 f"{len(shape(batch))}; write an axis from {-len(shape(batch))} to {len(shape(batch)) - 1}"
             )
-        return move_axes(batch, 0, axis)  # type: ignore[type-var]  # a value
+        return move_axes(batch, 0, axis) if axis else batch  # type: ignore[type-var]  # a value
     if many:
         raise errors.StructureError("out_axes is None for a result that differs from example to example: give its axis")
     return y
