@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from fgrad import check, errors, micro, optim, tree
+from fgrad import errors, micro, optim, tree
 from fgrad.batching import vmap
 from fgrad.calls import checkpoint
-from fgrad.check import check_grads
-from fgrad.compile.jit import jit
 from fgrad.control import cond, fori_loop, scan, while_loop
 from fgrad.custom import custom_jvp, custom_vjp
 from fgrad.jacobians import hessian, jacfwd, jacobian, jacrev
@@ -132,7 +130,9 @@ from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from fgrad import io, nn
+    from fgrad import check, io, nn
+    from fgrad.check import check_grads
+    from fgrad.compile.jit import jit
 
 __all__ = [
     "Node",
@@ -313,9 +313,15 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import the submodules that need NumPy when they are first asked for: `import fgrad` stays quick."""
-        if name in ("io", "nn"):
-            import importlib
+        """Import what not every script needs when it is first asked for: `import fgrad` stays quick."""
+        import importlib
 
+        if name in ("check", "io", "nn"):
             return importlib.import_module(f"fgrad.{name}")
+        if name in ("check_grads", "jit"):
+            found = getattr(
+                importlib.import_module("fgrad.check" if name == "check_grads" else "fgrad.compile.jit"), name
+            )
+            globals()[name] = found
+            return found
         raise AttributeError(f"module 'fgrad' has no attribute {name!r}")

@@ -5,7 +5,6 @@ Knows nothing of the rest of the package. Each class is also the builtin that a 
 
 import linecache
 import sys
-from pathlib import Path
 
 
 class FgradError(Exception):
@@ -67,7 +66,7 @@ def user_line() -> str:
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(file, line).strip()
-    return f" (at {Path(file).name}:{line}: {source})" if source else ""
+    return f" (at {file.replace(chr(92), '/').rpartition('/')[2]}:{line}: {source})" if source else ""
 
 
 def missing_extra(extra: str, package: str, purpose: str) -> MissingExtraError:

@@ -70,14 +70,19 @@ def sweep(order: Iterable[Node], scope: Scope, cotangents: Cotangents) -> Cotang
 def _pull(node: Node, g: Value, scope: Scope, cotangents: Cotangents) -> None:
     """Add to the cotangent of each parent what flows to it through `node`."""
     op, ans, parents = node.op, node.value, node.parents
-    args = [x.value if type(x) is Node and x.scope is scope else x for x in parents]
-    wanted = [i for i, x in enumerate(parents) if type(x) is Node and x.scope is scope]
+    args: list[object] = []
+    wanted: list[int] = []
+    for i, x in enumerate(parents):
+        if type(x) is Node and x.scope is scope:
+            wanted.append(i)
+            x = x.value
+        args.append(x)
     found = op.vjp(wanted, g, ans, args, node.params)  # type: ignore[misc]  # only differentiable ops are in an order
     for i, c in zip(wanted, found, strict=True):
         while type(c) is Node and c.scope is scope:
             c = c.value  # from a user's rule, to which the nodes that it reaches as a closure are constants
         if c is not None:
-            x: Node = parents[i]  # type: ignore[assignment]  # what is wanted are nodes
+            parent: Node = parents[i]  # type: ignore[assignment]  # what is wanted are nodes
             c = sum_to(c, args[i])
-            e = cotangents.get(x)
-            cotangents[x] = c if e is None else e + c
+            e = cotangents.get(parent)
+            cotangents[parent] = c if e is None else e + c

@@ -9,15 +9,18 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Final, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 import attrs
 
-from fgrad import archive, errors, exact, graph, tree
+from fgrad import errors, graph, tree
 from fgrad.arrays import copied, namespace, quiet
-from fgrad.files import PathLike, replace_files
 from fgrad.node import INPUT, Node, Scope, concrete, escaped, record, shape
+
+if TYPE_CHECKING:
+    from fgrad.archive import Stored
+    from fgrad.exact import Numbers
+    from fgrad.files import PathLike
 
 P = ParamSpec("P")
 Inputs = TypeVar("Inputs")
@@ -68,6 +71,8 @@ class Trace:
         >>> trace(lambda x: x * 2.0)(1.0).fingerprint == trace(lambda y: y * 2.0)(5.0).fingerprint
         True
         """
+        from fgrad import archive  # lazily: importing fgrad stays quick
+
         return archive.fingerprint(self._stored(()))
 
     def replay(self, *args: object, **kwargs: object) -> object:
@@ -89,13 +94,15 @@ class Trace:
         """
         given = keyed(args, kwargs) if self.in_structure.type is dict else args
         leaves = tree.matching_leaves(self.in_structure, given, "arguments")
+        from fgrad import exact  # lazily, as above
+
         numbers = exact.numbers_of(leaves)
         values = [self._like_input(i, x, numbers) for i, x in enumerate(leaves)]
         with quiet():
             outputs = self.program(*values) if numbers is None else exact.evaluate(self.program, values, numbers)
         return tree.unflatten(self.out_structure, [copied(y) for y in outputs])
 
-    def _like_input(self, i: int, x: object, numbers: exact.Numbers | None) -> object:
+    def _like_input(self, i: int, x: object, numbers: "Numbers | None") -> object:
         """The value for input i, which must have its shape."""
         if numbers is None and type(x) is not float:
             x = _value(x, i, self.scope.input_name)
@@ -107,27 +114,37 @@ class Trace:
             )
         return x
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: "PathLike") -> None:
         """Write the trace to a file as JSON text, which is there whole or not at all.
 
         Raises `LeafError` for what cannot be written, such as a user's own op or a class defined inside a function,
         and OSError where the file cannot be written.
 
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp()) / "square.json"
         >>> trace(lambda x: {"y": x * x})(3.0).save(path)
         >>> Trace.load(path).replay(4.0)
         {'y': 16.0}
         """
+        from pathlib import Path
+
+        from fgrad import archive  # lazily, as above
+        from fgrad.files import replace_files
+
         replace_files({Path(path): archive.dumps(self._stored(self._names)).encode("utf-8")})
 
     @classmethod
-    def load(cls, path: PathLike) -> Self:
+    def load(cls, path: "PathLike") -> Self:
         """Read a trace that `save` wrote. Nothing in the file is executed, and nothing is imported for it.
 
         Where arguments or result are of the user's own classes, their modules must be imported before. Raises
         `DataError` saying what is wrong with the file, and OSError where it cannot be read.
         """
+        from pathlib import Path  # lazily, as above
+
+        from fgrad import archive
+
         data = Path(path).read_bytes()
         try:
             return cast("Self", _rerun(archive.loads(data.decode("utf-8"))))
@@ -145,11 +162,13 @@ class Trace:
             first += child.num_leaves
         return tuple(found)
 
-    def _stored(self, names: tuple[str, ...]) -> archive.Stored:
+    def _stored(self, names: tuple[str, ...]) -> "Stored":
         """The trace as data."""
         inputs = tree.unflatten(self.in_structure, range(len(self.inputs)))
         outputs = tree.unflatten(self.out_structure, range(len(self.outputs)))
-        return archive.Stored(self.program, tuple([x.value for x in self.inputs]), names, inputs, outputs)
+        from fgrad.archive import Stored  # lazily, as above
+
+        return Stored(self.program, tuple([x.value for x in self.inputs]), names, inputs, outputs)
 
     def __reduce__(self) -> tuple[Callable[..., "Trace"], tuple[object, ...]]:
         return _rerun, (self._stored(self._names), self.aux)
@@ -161,7 +180,7 @@ class Trace:
         return self
 
 
-def _rerun(stored: archive.Stored, aux: object = None) -> Trace:
+def _rerun(stored: "Stored", aux: object = None) -> Trace:
     """Make the nodes of a trace again, by doing its program."""
     _, in_structure = tree.flatten(stored.inputs)
     _, out_structure = tree.flatten(stored.outputs)

@@ -121,7 +121,7 @@ def _share(x: Value, y: Value) -> Value:
 
 def _scale_array(xp: types.ModuleType, g: Value, p: Value) -> Value:
     c = g * p
-    if any(type(x) in (float, int) and 0 < operator.abs(x) < math.inf for x in (g, p)):
+    if (type(p) is float and 0 < operator.abs(p) < math.inf) or (type(g) is float and 0 < operator.abs(g) < math.inf):
         return c  # neither factor makes a nan of the other
     flat = c.reshape(-1)  # type: ignore[attr-defined]  # an array of any library has it
     # One quick pass, nan if c holds one; BLAS hands a longer product to threads, which wait for each other.

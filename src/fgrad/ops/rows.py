@@ -176,8 +176,12 @@ def separate(
 ) -> Op:
     """Make an op from rules for one argument at a time, on its place i and `g` or `t, ans, args, params`."""
 
-    def pull(wanted: Sequence[int], *more: object) -> list[Value | None]:
-        return [vjp(i, *more) for i in wanted]
+    def pull(
+        wanted: Sequence[int], g: Value, ans: Value, args: Sequence[Value], params: tuple[Hashable, ...]
+    ) -> Sequence[Value | None]:
+        if len(wanted) == 1:  # as it is mostly, and sooner done
+            return (vjp(wanted[0], g, ans, args, params),)
+        return [vjp(i, g, ans, args, params) for i in wanted]
 
     def push(ts: Sequence[Value | None], *more: object) -> Value | None:
         total = None
