@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import grad, hvp, jvp, linearize, vjp
+from fgrad import grad, hvp, jacfwd, jacrev, jvp, linearize, vjp
 from fgrad.errors import LeafError, StructureError
 from tests.oracles import close
 from tests.sample import RTOL, Sample
@@ -170,3 +170,29 @@ def test_wrong_tangents() -> None:
         jvp(lambda x: x, (np.ones(2),), (np.ones(3),))
     with pytest.raises(LeafError, match=r"tangents\[0\] must be a real number"):
         jvp(lambda x: x, (1.0,), ("t",))
+
+
+EDGES: dict[str, tuple[Callable[[Any], Any], float, float]] = {  # at 0: the first derivative, and the second
+    "norm": (lambda x: fgrad.norm(x), 0.0, np.inf),
+    "norm of order 1": (lambda x: fgrad.norm(x, ord=1), 0.0, 0.0),
+    "norm of order inf": (lambda x: fgrad.norm(x, ord=np.inf), 0.0, 0.0),
+    "sqrt": (lambda x: fgrad.sum(fgrad.sqrt(x)), np.inf, -np.inf),
+    "sqrt, times 0": (lambda x: fgrad.sum(fgrad.sqrt(x) * 0.0), 0.0, 0.0),
+    "sqrt, not chosen": (lambda x: fgrad.sum(fgrad.where(x > 0, fgrad.sqrt(x), 0.0)), 0.0, 0.0),
+    "max of equal ones": (lambda x: fgrad.max(x), 1 / 3, 0.0),
+    "maximum at a tie": (lambda x: fgrad.sum(fgrad.maximum(x, 0.0)), 0.5, 0.0),
+    "abs": (lambda x: fgrad.sum(fgrad.abs(x)), 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges_in_all_modes(name: str) -> None:
+    """What the conventions say of 0 holds in both modes, and the second derivative is one in all four mixes of them."""
+    f, first, twice = EDGES[name]
+    zero = np.zeros(3)
+    for transform in (grad, jacfwd, jacrev):
+        close(transform(f)(zero), np.full(3, first), 1e-15, 0)
+    for outer in (jacfwd, jacrev):
+        for inner in (jacfwd, jacrev):
+            found: Any = outer(inner(f))(zero)
+            close(found, np.diag(np.full(3, twice)), 0, 0)
