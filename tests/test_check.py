@@ -257,7 +257,7 @@ def test_each_wrong_rule_is_caught_by_the_laws_it_breaks(name: str) -> None:
     with pytest.raises(GradientError) as caught:
         check.laws(f, args)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{len(expected)} of 7 laws are broken"
+    assert lines[0] == f"{len(expected)} of 7 laws {'is' if len(expected) == 1 else 'are'} broken"
     assert {line.partition(":")[0] for line in lines[1:] if not line.startswith(" ")} == expected
     assert any(line.endswith("  <- differs") for line in lines)
 
@@ -410,3 +410,10 @@ def test_check_is_public() -> None:
     assert {law.__name__ for law in check.LAWS} | {"laws", "check_grads"} == set(check.__all__)
     assert fgrad.check.check_grads is fgrad.check_grads
     assert all(getattr(fgrad.check, name).__doc__ for name in check.__all__)
+
+
+@pytest.mark.parametrize("checked", [check.laws, check_grads])
+def test_arguments_are_a_tuple(checked: Any) -> None:
+    """A lone argument says how it is written."""
+    with pytest.raises(ArgumentError, match=r"write \(x,\), not float 2\.0"):
+        checked(fgrad.sin, 2.0)

@@ -22,7 +22,6 @@ from fgrad.compile.rewrite import (
     FAST_LAWS,
     LAWS,
     PASSES,
-    BrokenProgramError,
     Call,
     Kind,
     Law,
@@ -42,6 +41,7 @@ from fgrad.compile.rewrite import (
     typed,
     validate,
 )
+from fgrad.errors import BrokenProgramError
 from fgrad.graph import Link, Program
 from fgrad.node import FUNCTIONS, TABLE
 from tests import test_programs as programs

@@ -71,7 +71,9 @@ def laws(f: Function, args: Sequence[object], *, rtol: float | None = None, seed
         except errors.GradientError as error:
             broken.append(f"{law.__name__}: {error}")
     if broken:
-        raise errors.GradientError("\n".join([f"{len(broken)} of {len(LAWS)} laws are broken", *broken]))
+        raise errors.GradientError(
+            "\n".join([f"{len(broken)} of {len(LAWS)} laws {'is' if len(broken) == 1 else 'are'} broken", *broken])
+        )
 
 
 def differences(f: Function, args: Sequence[object], *, rtol: float | None = None, seed: int = 0) -> None:

@@ -55,6 +55,10 @@ class GradientError(FgradError, AssertionError):
     """An analytic derivative and a numeric one disagree."""
 
 
+class BrokenProgramError(FgradError, AssertionError):
+    """A pass of the compiler made a program that is none: an error in fgrad itself."""
+
+
 class DataError(FgradError, ValueError):
     """A data file cannot be read as numbers."""
 

@@ -12,7 +12,7 @@ from fgrad import errors, tree
 from fgrad.arrays import numpy
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import concat, reshape
-from fgrad.trace import argument_namer
+from fgrad.trace import argument_namer, describe
 from fgrad.transforms import vjp
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def probe(f: Callable[..., object], args: Sequence[object], *, every: bool = Fal
 
     Raises `LeafError` for what cannot be differentiated.
     """
+    if not isinstance(args, tuple | list):
+        raise errors.ArgumentError(f"args is a tuple with an entry for each argument: write (x,), not {describe(args)}")
     out, _ = vjp(f, *args)
     inputs, structure = tree.flatten(tuple(args))
     outputs, out_structure = tree.flatten(out)

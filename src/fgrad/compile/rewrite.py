@@ -36,10 +36,6 @@ COMMUTATIVE: Final = frozenset(
 """The ops whose two operands may change places to the last bit: not maximum, of which 0.0 and -0.0 keep the first."""
 
 
-class BrokenProgramError(errors.FgradError, AssertionError):
-    """A pass made a program that is none: an error in fgrad itself."""
-
-
 # --- programs with kinds ---------------------------------------------------------------------------------------------
 @attrs.frozen
 class Kind:
@@ -134,7 +130,7 @@ def validate(typed: Typed) -> Typed:
     >>> validate(Typed(Program(1, (), (Link(1),)), (kind_of(1.0),)))
     Traceback (most recent call last):
     ...
-    fgrad.compile.rewrite.BrokenProgramError: an output links to value 1 of 1
+    fgrad.errors.BrokenProgramError: an output links to value 1 of 1
     """
     program = typed.program
     wrong = graph.fault(program)
@@ -143,12 +139,14 @@ def validate(typed: Typed) -> Typed:
     if not wrong and not all(type(kind) is Kind for kind in typed.kinds):
         wrong = "what stands for a kind is none"
     if wrong:
-        raise BrokenProgramError(wrong)
+        raise errors.BrokenProgramError(wrong)
     for i, (op, _, params) in enumerate(program.steps):
         try:
             hash(params)
         except TypeError as error:
-            raise BrokenProgramError(f"step {i}, {op.name}, has params that are not hashable: {params}") from error
+            raise errors.BrokenProgramError(
+                f"step {i}, {op.name}, has params that are not hashable: {params}"
+            ) from error
     return typed
 
 

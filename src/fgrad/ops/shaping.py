@@ -263,6 +263,8 @@ def concat(arrays: Sequence[X], axis: int | None = 0) -> X:
     >>> concat([np.zeros(1), np.ones(2)])
     array([0., 1., 1.])
     """
+    if axis is not None and shape(axis):
+        raise TypeError("concat takes one sequence of arrays: write concat([x, y])")
     parts = tuple(reshape(x, -1) for x in arrays) if axis is None else tuple(arrays)
     if not parts:
         raise ValueError("concat needs at least one array")
