@@ -147,6 +147,20 @@ def test_branches_are_guards() -> None:
     assert step.cache_info() == (19, 1, 1, 0)
 
 
+def test_how_many_a_mask_picks_is_a_guard() -> None:
+    """Of a mask too that is written over another: what was divided by their number is traced anew."""
+    means: list[Any] = [
+        lambda x: fgrad.mean(x[x > 0] ** 2),
+        lambda x: fgrad.mean(x[(x > 0) & (x < 2)] ** 2),
+        lambda x: fgrad.mean(x[~(x <= 0)] ** 2),
+    ]
+    for f in means:
+        for g in (f, grad(f)):
+            compiled: Any = jit(g)
+            for x in (np.array([1.0, -1.0, 3.0]), np.array([1.0, 1.5, 0.5]), np.array([1.0, -1.0, -3.0])):
+                same(compiled(x), g(x))
+
+
 def test_too_many_paths_are_given_up(caplog: pytest.LogCaptureFixture) -> None:
     """A function that goes another way each time is run as it is, and says so once."""
 

@@ -139,21 +139,15 @@ class _Writer:
         self.terms += inputs
         inlined, waiting = self._inlined(), self._guards_by_place()
         over = self._written_over(inlined)
+        targets = set(over.values())
         for place in range(len(inputs)):
             self._check(waiting, place)
         for place, step in enumerate(self.program.steps, len(inputs)):
             if place in over:
                 self.lines.append(self._over(over[place], *step))
                 self.terms.append(self.terms[over[place]])
-                continue
-            term = self._expression(*step)
-            if place in inlined and place not in over.values() and len(term) < _WIDTH:
-                self.terms.append(f"({term})" if " " in term or term[0] in "-+" else term)
-                self.bare[self.terms[-1]] = term
-                continue
-            variable = self._fresh(f"v{place - len(inputs)}")
-            self.terms.append(variable)
-            self.lines.append(f"{variable} = {term}")
+            else:
+                self._state(place, self._expression(*step), place in inlined and place not in targets)
             self._check(waiting, place)
         outputs = [
             f"{self._term(x)}.copy()" if i in self.copied else self.bare.get(self._term(x), self._term(x))
@@ -164,6 +158,15 @@ class _Writer:
         head = f"def {self.name}({', '.join(inputs)}):"
         text = "\n".join([*comment, head, *[f"    {line}" for line in self.lines]]) + "\n"
         return Source(self.name, text, self.names)
+
+    def _state(self, place: int, term: str, inlined: bool) -> None:
+        """Give a value its name, or let it stand in brackets where it is needed."""
+        if inlined and len(term) < _WIDTH:
+            self.terms.append(f"({term})" if " " in term or term[0] in "-+" else term)
+            self.bare[self.terms[-1]] = term
+            return
+        self.terms.append(self._fresh(f"v{place - self.program.arity}"))
+        self.lines.append(f"{self.terms[-1]} = {term}")
 
     def _inlined(self) -> set[int]:
         """The values that stand just once, in a later step, so that they need no name."""
