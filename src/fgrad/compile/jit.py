@@ -312,7 +312,6 @@ def _compiled(typed: Typed, traced: Trace, read: Sequence[Read], name: str, f: C
         inputs,
         guards,
         about=_about(f),
-        strict=False,
         copied=_shared(program, count, numbers),
     )
     return Path(typed, tuple(guards), packer(traced.out_structure), written)

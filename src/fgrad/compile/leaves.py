@@ -11,9 +11,7 @@ import dataclasses
 import functools
 import itertools
 import keyword
-import linecache
 import textwrap
-import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MemberDescriptorType
@@ -23,6 +21,7 @@ import attrs
 import optree
 
 from fgrad import tree
+from fgrad.compile.functions import compiled
 from fgrad.trace import keyed
 
 Unpack: TypeAlias = Callable[[Sequence[object], Mapping[str, object]], tuple[object, ...] | None]
@@ -39,7 +38,6 @@ DEEPEST: Final = 50
 _NAMESPACE: Final = "fgrad"  # as in tree: where optree finds the classes that it registers
 _RESERVED: Final = frozenset([*dir(builtins), *keyword.kwlist, "args", "kwargs", "leaves", "unpack", "pack"])
 _BUILTINS: Final = {cls: name for name, cls in vars(builtins).items() if isinstance(cls, type)}
-_serials: Final = itertools.count(1)
 
 
 def unpacker(args: Sequence[object], kwargs: Mapping[str, object], describe: str = "") -> Unpack:
@@ -303,14 +301,8 @@ class _Source:
         return self.name(f"{name}_{entry if type(entry) is str and _is_plain(entry) else place}")
 
     def function(self, name: str, describe: str) -> FunctionType:
-        """Compile it. Its source is to be seen for as long as it lives."""
-        title = describe if describe.isprintable() else ascii(describe)
-        filename, text = f"<fgrad {name} {next(_serials)}: {title}>", "\n".join(self.lines) + "\n"
-        exec(compile(text, filename, "exec"), self.bound)
-        linecache.cache[filename] = len(text), None, text.splitlines(keepends=True), filename
-        function = cast("FunctionType", self.bound.pop(name))
-        weakref.finalize(function, linecache.cache.pop, filename, None)
-        return function
+        """Compile it."""
+        return compiled(name, "\n".join(self.lines) + "\n", self.bound, describe)
 
 
 def _is_plain(name: str) -> bool:

@@ -4,7 +4,6 @@ Knows how each op is written in Python, on numbers and on arrays; nothing of der
 """
 
 import keyword
-import linecache
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
@@ -14,6 +13,7 @@ from typing import Final, TypeAlias, cast
 import attrs
 
 from fgrad.arrays import numpy
+from fgrad.compile.functions import compiled
 from fgrad.compile.rewrite import Kind, Typed
 from fgrad.graph import Link, Program
 from fgrad.node import TABLE, Op
@@ -23,12 +23,12 @@ Outcome: TypeAlias = tuple[object, ...] | None
 """The outputs; or None, if a guard failed."""
 
 NUMBERS: Final = (float, int, bool)
-_SERIAL: Final = count()
 _WIDTH: Final = 88  # of a statement, before it is cut in two
 _OPERATORS: Final = {
     "add": "{} + {}",
     "subtract": "{} - {}",
     "multiply": "{} * {}",
+    "scale": "{} * {}",
     "divide": "{} / {}",
     "negative": "-{}",
     "positive": "+{}",
@@ -49,7 +49,7 @@ _ON_NUMBERS: Final = {
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "logical_not": "not {}",
 }
-_IN_PLACE: Final = {"add": "+=", "subtract": "-=", "multiply": "*=", "divide": "/="}
+_IN_PLACE: Final = {"add": "+=", "subtract": "-=", "multiply": "*=", "scale": "*=", "divide": "/="}
 _ON_ARRAYS: Final = {**_OPERATORS, "matmul": "{} @ {}", "matrix_transpose": "{}.mT"}
 
 
@@ -77,12 +77,8 @@ class Source:
     names: Mapping[str, object]
 
     def compiled(self) -> Callable[..., Outcome]:
-        """Make the function. Its text is where tracebacks and debuggers look for it."""
-        file = f"<fgrad {self.name} {next(_SERIAL)}>"
-        linecache.cache[file] = (len(self.text), None, self.text.splitlines(keepends=True), file)
-        found = dict(self.names)
-        exec(compile(self.text, file, "exec"), found)  # text made below, of names of ops and of constants
-        return cast("Callable[..., Outcome]", found[self.name])
+        """Make the function."""
+        return cast("Callable[..., Outcome]", compiled(self.name, self.text, dict(self.names)))
 
 
 def write(
@@ -93,18 +89,17 @@ def write(
     guards: Sequence[Guard] = (),
     *,
     about: str = "",
-    strict: bool = True,
     copied: Collection[int] = (),
 ) -> Source:
     """Write a program as a function of its inputs, by their names, that gives a tuple of some outputs.
 
     An array that is not needed any more serves its successor: what is computed number by number is written over it.
-    Where a guard's value is another than it was, the function gives None as soon as it knows. Where it is not `strict`,
-    `scale` is a plain product: it is right where no output is nan. Outputs in `copied` are copied.
+    Where a guard's value is another than it was, the function gives None as soon as it knows. `scale` is
+    a plain product: the function is right where no output is nan. Outputs in `copied` are copied.
     """
     program = attrs.evolve(typed.program, outputs=tuple(outputs))
     names = tuple(map(identifier, inputs))
-    return _Writer(program, typed.kinds, name, names, tuple(guards), strict, frozenset(copied)).source(about)
+    return _Writer(program, typed.kinds, name, names, tuple(guards), frozenset(copied)).source(about)
 
 
 def identifier(path: str) -> str:
@@ -126,7 +121,6 @@ class _Writer:
     name: str
     inputs: tuple[str, ...]
     guards: tuple[Guard, ...]
-    strict: bool
     copied: frozenset[int]
     names: dict[str, object] = attrs.field(factory=dict)  # global to the function
     lines: list[str] = attrs.field(factory=list)
@@ -203,8 +197,6 @@ class _Writer:
 
     def _template(self, op: Op, parents: Sequence[object]) -> str:
         """How an op is written, if it is not called by its name."""
-        if op.name == "scale" and not self.strict:
-            return "{} * {}"
         return (_ON_NUMBERS if self._are_numbers(parents) else _ON_ARRAYS).get(op.name, "")
 
     def _are_numbers(self, parents: Sequence[object]) -> bool:
@@ -224,7 +216,7 @@ class _Writer:
 
     def _ufunc(self, op: Op) -> object:
         """NumPy's function that can write over an operand, for the ops that are no more than that."""
-        name = {"relu": "maximum", "scale": "scale" if self.strict else "multiply"}.get(op.name, op.name)
+        name = {"relu": "maximum", "scale": "multiply"}.get(op.name, op.name)
         rule = array_rule(TABLE[name], numpy()) if name in TABLE else None
         return rule if isinstance(rule, numpy().ufunc) else None
 
@@ -233,7 +225,7 @@ class _Writer:
         if place < self.program.arity:
             return False
         op = self.program.steps[place - self.program.arity][0]
-        return op.name in ("matmul", "sum", "mean") or (op.scalar is not None and op.name not in ("positive", "clip"))
+        return op.name in ("matmul", "sum", "mean") or (op.scalar is not None and op.name != "positive")
 
     def _alike(self, one: int, other: int) -> bool:
         kind = self.kinds[one]
@@ -242,7 +234,7 @@ class _Writer:
     def _over(self, place: int, op: Op, parents: Sequence[object], params: Sequence[object]) -> str:
         """Write a step over its operand at `place`."""
         target, args = self.terms[place], [self._term(x) for x in parents]
-        sign = _IN_PLACE.get("multiply" if op.name == "scale" else op.name)
+        sign = _IN_PLACE.get(op.name)
         if sign and args[0] == target:
             return f"{target} {sign} {self.bare.get(args[1], args[1])}"
         called = self._bound("maximum" if op.name == "relu" else op.name, self._ufunc(op))
