@@ -11,7 +11,6 @@ for a tuple; anything else is an object with one key that says what it is, as th
 """
 
 import base64
-import dataclasses
 import hashlib
 import json
 import math
@@ -68,17 +67,7 @@ def _is(*types: type) -> Callable[[object], bool]:
 
 def _is_record(x: object) -> bool:
     """Whether x is what `tree` takes for a record too: of an attrs class, or of a frozen dataclass."""
-    return not isinstance(x, type) and _fields(type(x)) is not None
-
-
-def _fields(cls: type) -> list[str] | None:
-    if getattr(cls, "__array_ufunc__", None) is not None:
-        return None  # an array, or a node
-    if attrs.has(cls):
-        return [field.name for field in attrs.fields(cls)]
-    if dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # typeshed hides it
-        return [field.name for field in dataclasses.fields(cls)]
-    return None
+    return not isinstance(x, type) and tree.fields(type(x)) is not None
 
 
 def _is_numpy(name: str) -> Callable[[object], bool]:
@@ -113,16 +102,16 @@ def _read_float(content: str, find: Find) -> float:
 
 
 def _write_record(x: object, strict: bool) -> Json:
-    names = cast("list[str]", _fields(type(x)))
-    return [_path(type(x), strict), {name: write(getattr(x, name), strict) for name in names}]
+    return [_path(type(x), strict), {name: write(getattr(x, name), strict) for name in tree.fields(type(x)) or ()}]
 
 
 def _read_record(content: list[Json], find: Find) -> object:
     """Rebuild past `__init__`, as `tree` does, so that nothing of the class is run."""
     path, values = cast("tuple[str, dict[str, Json]]", content)
     cls = find(path)
-    if _fields(cls) is None or sorted(values) != sorted(_fields(cls) or ()):
-        raise ValueError(f"{path} has the fields {_fields(cls)}, and not {list(values)}")
+    fields = tree.fields(cls)
+    if fields is None or sorted(values) != sorted(fields):
+        raise ValueError(f"{path} has the fields {list(fields or ())}, and not {list(values)}")
     x: object = object.__new__(cls)
     for name, value in values.items():
         object.__setattr__(x, name, read(value, find))

@@ -12,7 +12,7 @@ from fgrad.arrays import fresh_copies, namespace
 from fgrad.node import concrete, shape
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import move_axes
-from fgrad.trace import Keyed, argument_namer, call_keyed, describe, keyed, run
+from fgrad.trace import Call, argument_namer, call_keyed, describe, keyed, run
 
 V = TypeVar("V")
 P = ParamSpec("P")
@@ -46,17 +46,14 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
         leaves, structure = tree.flatten(inputs)
         size = _batch_size(leaves, axes, lambda i: tree.paths(structure, argument_namer(f))[i])
         whole = [x if a is None else move_axes(x, a, 0) for x, a in zip(leaves, axes, strict=True)]  # type: ignore[type-var]  # values
-        places = [i for i, a in enumerate(axes) if a is not None]
+        call = Call(tuple(whole), structure, tuple([i for i, a in enumerate(axes) if a is not None]))
+        given = call.operands
+        examples = tuple([example(x, size) for x in given])
 
         def one(examples: tuple[object, ...]) -> object:
-            replaced = list(whole)
-            for i, x in zip(places, examples, strict=True):
-                replaced[i] = x
-            return call_keyed(f, cast("Keyed", tree.unflatten(structure, replaced)))
+            return call_keyed(f, call.filled(examples))
 
-        examples = tuple([example(whole[i], size) for i in places])
         traced = run(one, examples, lambda i: f"example {i}", raw=True, stands_for="many examples")
-        given = [whole[i] for i in places]
         done = batch.replay(traced.program, given, [True] * len(given), size)
         results = [batch.repeated(y, many, size) for y, many in done]
         to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")

@@ -12,10 +12,11 @@ import attrs
 from fgrad import batch, forward, graph, reverse, tree
 from fgrad.arrays import copied
 from fgrad.batching import example
-from fgrad.differentials import is_real, outside
+from fgrad.differentials import is_real, outside, seeded
 from fgrad.node import INPUT, Node, Op, Scope, Value, apply, concrete, record, stands_for
 from fgrad.ops.results import Parts, item, several
-from fgrad.trace import Keyed, Trace, call_keyed, close, keyed
+from fgrad.ops.shaping import zeros_like
+from fgrad.trace import Call, Trace, call_keyed, close, keyed
 
 V = TypeVar("V")
 P = ParamSpec("P")
@@ -38,12 +39,8 @@ def retrace(
 def pull(f: Leaves, args: Sequence[object], wanted: Sequence[int], g: Parts) -> list[Value | None]:
     """The cotangents of the wanted arguments of f, from those of some of its outputs."""
     scope, inputs, outputs = retrace(f, args, wanted)
-    cotangents: reverse.Cotangents = {}
-    for i, c in g.of.items():
-        y = outputs[i]
-        if type(y) is Node and y.scope is scope:
-            cotangents[y] = cotangents[y] + c if y in cotangents else c
-    left = reverse.sweep(graph.ancestors(outputs, scope), scope, cotangents)
+    seeds = seeded(outputs, [g.get(i) for i in range(len(outputs))], scope)
+    left = reverse.sweep(graph.ancestors(outputs, scope), scope, seeds)
     return [left.get(inputs[i]) for i in wanted]
 
 
@@ -82,27 +79,6 @@ class Batched:
         return graph.program(list(inputs.values()), outputs, scope)
 
 
-@attrs.frozen(eq=False)
-class Call:
-    """The arguments of a call, as a tree whose leaves at `places` are what it is computed from."""
-
-    leaves: tuple[object, ...]
-    structure: tree.Structure
-    places: tuple[int, ...]
-
-    @property
-    def operands(self) -> tuple[object, ...]:
-        """The leaves that it is computed from."""
-        return tuple([self.leaves[i] for i in self.places])
-
-    def filled(self, operands: Sequence[object]) -> Keyed:
-        """The arguments, with other values for these leaves."""
-        leaves = list(self.leaves)
-        for i, x in zip(self.places, operands, strict=True):
-            leaves[i] = x
-        return cast("Keyed", tree.unflatten(self.structure, leaves))
-
-
 def understand(args: Sequence[object], kwargs: Mapping[str, object]) -> Call:
     """Take a call's arguments apart."""
     leaves, structure = tree.flatten(keyed(args, kwargs))
@@ -120,11 +96,20 @@ def do(op: Op, f: Callable[..., V], call: Call, more: Callable[[Trace], tuple[Ha
     f runs now, once, on plain numbers where they stand for nothing else, and is not run again for the op's value.
     """
     seen = [x if stands_for(x) else concrete(x) for x in call.operands]
-    program, traced = close(lambda *operands: call_keyed(f, call.filled(operands)), seen)
-    values = tuple([concrete(outside(y, traced.scope)) for y in traced.outputs])
-    ans = apply(op, (*call.operands, *traced.free), (program, *more(traced)), values)
+    (program,), free, (traced,) = close([lambda *operands: call_keyed(f, call.filled(operands))], seen)
+    ans = apply(op, (*call.operands, *free), (program, *more(traced)), tuple(values(traced)))
     results = [copied(item(ans, i)) if type(y) is Node else y for i, y in enumerate(traced.outputs)]
     return cast("V", tree.unflatten(traced.out_structure, results))
+
+
+def values(traced: Trace) -> list[object]:
+    """The results of a trace, as numbers and arrays."""
+    return [concrete(outside(y, traced.scope)) for y in traced.outputs]
+
+
+def dense(some: Sequence[Value | None], likes: Sequence[object]) -> list[Value]:
+    """Derivatives of all of some values, zeros where nothing flows."""
+    return [zeros_like(x) if g is None else g for g, x in zip(some, likes, strict=True)]
 
 
 def _push(ts: Sequence[Value | None], ans: Value, args: Sequence[Value], params: tuple[Leaves]) -> Parts:

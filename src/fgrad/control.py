@@ -11,16 +11,16 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from fgrad import batch, errors, graph, tree
 from fgrad.arrays import copied, namespace, quiet
-from fgrad.calls import Batched, Leaves, checkpoint, is_operand, pull, push
-from fgrad.differentials import is_real, outside
-from fgrad.node import Node, Op, Value, apply, concrete, shape, stands_for
+from fgrad.calls import Batched, Leaves, checkpoint, dense, pull, push, understand, values
+from fgrad.differentials import is_real
+from fgrad.node import Op, Value, apply, concrete, shape, stands_for
 from fgrad.ops.elementwise import where
 from fgrad.ops.rearranging import flip
 from fgrad.ops.reducing import sum
 from fgrad.ops.results import Parts, item, several
 from fgrad.ops.selecting import getitem
 from fgrad.ops.shaping import concat, dtype_of, move_axes, reshape, zeros_like
-from fgrad.trace import Trace, close, describe
+from fgrad.trace import call_keyed, close, describe
 
 C = TypeVar("C")
 A = TypeVar("A")
@@ -52,26 +52,9 @@ def _moving(xs: Sequence[object]) -> list[int]:
     return [i for i, x in enumerate(xs) if _moves(x)]
 
 
-def _dense(some: Some, likes: Sequence[object]) -> list[Value]:
-    return [zeros_like(x) if g is None else g for g, x in zip(some, likes, strict=True)]
-
-
 def _given(places: Sequence[int], values: Sequence[Value], count: int) -> list[Value | None]:
     found = dict(zip(places, values, strict=True))
     return [found.get(i) for i in range(count)]
-
-
-def _close_all(
-    fs: Sequence[Leaves], args: Sequence[object], many: str = ""
-) -> tuple[list[graph.Program], list[Node], list[Trace]]:
-    """Trace functions of the same arguments, and make them programs of these and of the free nodes of all."""
-    traces = [close(f, args, many)[1] for f in fs]
-    free = list(dict.fromkeys([x for traced in traces for x in traced.free]))
-    return [graph.program([*t.inputs, *free], t.outputs, t.scope) for t in traces], free, traces
-
-
-def _values(traced: Trace) -> list[object]:
-    return [concrete(outside(y, traced.scope)) for y in traced.outputs]
 
 
 # --- scan ------------------------------------------------------------------------------------------------------------
@@ -89,8 +72,8 @@ def loop(
     """
     weak = _are_weak([*states, *constants])
     seen = [concrete(x) for x in (*states, *[_first(x, weak) for x in xs], *constants)]
-    (program,), free, (traced,) = _close_all([step], seen, _EVERY_STEP)
-    likes = tuple(map(_like, _values(traced)[len(states) :]))
+    (program,), free, (traced,) = close([step], seen, _EVERY_STEP)
+    likes = tuple(map(_like, values(traced)[len(states) :]))
     params = (program, len(states), len(xs), length, backwards, likes)
     ans = apply(_scan, (*states, *xs, *constants, *free), params)
     return [item(ans, i) for i in range(len(traced.outputs))]
@@ -155,11 +138,11 @@ def _scan_vjp(wanted: Sequence[int], g: Parts, ans: Value, args: Sequence[Value]
         inputs = (*given[: count + slices], *given[count + slices + len(stacked) :])
         seeds = dict(zip([*moving, *stacked], [*flowing, *given[count + slices :]], strict=False))
         places = [*moving, *shared, *sliced]
-        found = _dense(pull(step, inputs, places, Parts(seeds)), [inputs[i] for i in places])
+        found = dense(pull(step, inputs, places, Parts(seeds)), [inputs[i] for i in places])
         n, m = len(moving), len(moving) + len(shared)
         return [*found[:n], *[a + b for a, b in zip(sums, found[n:m], strict=True)], *found[m:]]
 
-    flowing = _dense([g.get(i) for i in moving], [states[i] for i in moving])
+    flowing = dense([g.get(i) for i in moving], [states[i] for i in moving])
     sums = [zeros_like(args[i]) for i in shared]
     rows = [*remembered, *xs, *[g.of[i] for i in stacked]]
     swept = loop(back, [*flowing, *sums], rows, constants, length, not backwards)
@@ -181,10 +164,10 @@ def _scan_jvp(ts: Some, ans: Value, args: Sequence[Value], params: Scan) -> Part
         tangents = (*given[:n], *given[m : m + len(sliced)], *given[m + len(sliced) + len(constants) :])
         ys, moved = push(step, inputs, _given([*moving, *sliced, *shared], tangents, len(inputs)))
         places = [*moving, *stacked]
-        found = _dense([moved.get(i) for i in places], [ys[i] for i in places])
+        found = dense([moved.get(i) for i in places], [ys[i] for i in places])
         return [*found[:n], *cast("list[Value]", ys[:count]), *found[n:]]
 
-    tangents = _dense([ts[i] for i in moving], [states[i] for i in moving])
+    tangents = dense([ts[i] for i in moving], [states[i] for i in moving])
     rows, more = [*xs, *[ts[i] for i in sliced]], [*constants, *[ts[i] for i in shared]]
     found = loop(ahead, [*tangents, *states], rows, more, length, backwards)
     return Parts(dict(zip([*moving, *stacked], [*found[: len(moving)], *found[len(moving) + count :]], strict=True)))
@@ -334,7 +317,7 @@ def fori_loop(lower: int, upper: int, body: Callable[[int, C], C], init: C, *, c
 def _repeat(test: Leaves, step: Leaves, states: Sequence[object], constants: Sequence[object]) -> list[Value]:
     """Do a step on (states, constants) as long as a test of them says so: the last states."""
     seen = [concrete(x) for x in (*states, *constants)]
-    programs, free, _ = _close_all([test, step], seen, _EVERY_STEP)
+    programs, free, _ = close([test, step], seen, _EVERY_STEP)
     ans = apply(_while, (*states, *constants, *free), (*programs, len(states)))
     return [item(ans, i) for i in range(len(states))]
 
@@ -370,9 +353,9 @@ def _while_jvp(ts: Some, ans: Value, args: Sequence[Value], params: tuple[Leaves
     def ahead(*given: Value) -> list[Value]:
         inputs, tangents = given[n : n + len(args)], (*given[:n], *given[n + len(args) :])
         ys, moved = push(step, inputs, _given([*moving, *shared], tangents, len(inputs)))
-        return [*_dense([moved.get(i) for i in moving], [ys[i] for i in moving]), *cast("list[Value]", ys)]
+        return [*dense([moved.get(i) for i in moving], [ys[i] for i in moving]), *cast("list[Value]", ys)]
 
-    tangents = _dense([ts[i] for i in moving], [args[i] for i in moving])
+    tangents = dense([ts[i] for i in moving], [args[i] for i in moving])
     constants = [*args[count:], *[ts[i] for i in shared]]
     found = _repeat(lambda *given: test(*given[n : n + len(args)]), ahead, [*tangents, *args[:count]], constants)
     return Parts(dict(zip(moving, found, strict=False)))
@@ -432,10 +415,10 @@ def _branch(chosen: object, yes: Leaves, no: Leaves, args: Sequence[object]) -> 
     """Do one of two functions of leaves, whose results are alike."""
     seen = [x if stands_for(x) else concrete(x) for x in args]
     with quiet():  # what one of them gives where it is not meant for
-        programs, free, traces = _close_all([yes, no], seen)
-    likes = [list(map(_like, _values(traced))) for traced in traces]
+        programs, free, traces = close([yes, no], seen)
+    likes = [list(map(_like, values(traced))) for traced in traces]
     if likes[0] != likes[1]:
-        results = [", ".join(describe(y) for y in _values(traced)) for traced in traces]
+        results = [", ".join(describe(y) for y in values(traced)) for traced in traces]
         raise errors.StructureError(
             f"the branches of cond give different results: {results[0]}, and {results[1]}; give both the same "
             "structure, shapes and dtypes"
@@ -460,7 +443,7 @@ def _cond_vjp(
         def pulled(*given: Value) -> list[Value]:
             inputs = given[: len(rest)]
             parts = Parts(dict(zip(seeds, given[len(rest) :], strict=True)))
-            return _dense(pull(f, inputs, places, parts), [inputs[i] for i in places])
+            return dense(pull(f, inputs, places, parts), [inputs[i] for i in places])
 
         return pulled
 
@@ -477,7 +460,7 @@ def _cond_jvp(ts: Some, ans: Value, args: Sequence[Value], params: tuple[Leaves,
         def pushed(*leaves: Value) -> list[Value]:
             inputs, tangents = leaves[: len(rest)], leaves[len(rest) :]
             ys, moved = push(f, inputs, _given(given, tangents, len(rest)))
-            return _dense([moved.get(i) for i in moving], [ys[i] for i in moving])
+            return dense([moved.get(i) for i in moving], [ys[i] for i in moving])
 
         return pushed
 
@@ -508,22 +491,18 @@ def cond(chosen: object, yes: Callable[..., B], no: Callable[..., B], *operands:
     """
     if not stands_for(chosen):
         return yes(*operands) if chosen else no(*operands)
-    leaves, structure = tree.flatten(operands)
-    places = [i for i, x in enumerate(leaves) if is_operand(x)]
+    call = understand(operands, {})
     seen: list[tree.Structure] = []
 
     def on_leaves(f: Callable[..., B]) -> Leaves:
         def branch(*given: object) -> list[object]:
-            filled = list(leaves)
-            for i, x in zip(places, given, strict=True):
-                filled[i] = x
-            result, below = tree.flatten(f(*cast("tuple[object, ...]", tree.unflatten(structure, filled))))
+            result, below = tree.flatten(call_keyed(f, call.filled(given)))
             seen.append(below)
             return result
 
         return branch
 
-    found = _branch(chosen, on_leaves(yes), on_leaves(no), [leaves[i] for i in places])
+    found = _branch(chosen, on_leaves(yes), on_leaves(no), call.operands)
     if seen[0] != seen[1]:
         raise errors.StructureError(f"the branches of cond give different results: {seen[0]} and {seen[1]}")
     return cast("B", tree.unflatten(seen[0], found))

@@ -12,12 +12,12 @@ import attrs
 
 from fgrad import errors, tree
 from fgrad.arrays import copied, read_only
-from fgrad.calls import Batched, Call, Leaves, do, pull, push, understand
+from fgrad.calls import Batched, Leaves, dense, do, pull, push, understand
 from fgrad.node import Function, Op, Value, apply, shape
 from fgrad.ops.reducing import sum
 from fgrad.ops.results import Parts, item, several
 from fgrad.ops.shaping import zeros_like
-from fgrad.trace import describe
+from fgrad.trace import Call, describe
 
 P = ParamSpec("P")
 V = TypeVar("V")
@@ -29,10 +29,6 @@ Params: TypeAlias = tuple[Leaves, Leaves, int, int]
 def _owned(x: object) -> object:
     """What the user does to theirs later does not change a rule's argument."""
     return x if type(x) is str else copied(x)
-
-
-def _dense(some: Some, likes: Sequence[object]) -> list[Value]:
-    return [zeros_like(x) if g is None else g for g, x in zip(some, likes, strict=True)]
 
 
 def _sparse(some: Some) -> Parts:
@@ -95,14 +91,14 @@ def _batched_backward(rule: Leaves, flags: tuple[bool, ...], count: int, size: i
 
 _custom_vjp: Final = _custom(  # the rule, on arguments and cotangents of results, gives cotangents of arguments
     "custom_vjp",
-    lambda rule, args, g, ys: rule(*args, *_dense([g.get(i) for i in range(len(ys))], ys)),
+    lambda rule, args, g, ys: rule(*args, *dense([g.get(i) for i in range(len(ys))], ys)),
     lambda rule, args, ts, ys: _transposed(lambda *g: rule(*args, *g), ys, _sparse(ts)),
     _batched_backward,
 )
 _custom_jvp: Final = _custom(  # the rule, on arguments and their tangents, gives tangents of results
     "custom_jvp",
     lambda rule, args, g, ys: _transposed(lambda *ts: rule(*args, *ts), args, g),
-    lambda rule, args, ts, ys: rule(*args, *_dense(ts, args)),
+    lambda rule, args, ts, ys: rule(*args, *dense(ts, args)),
     lambda rule, flags, count, size: Batched(rule, (*flags, *flags), size),
 )
 
@@ -187,7 +183,7 @@ class _Custom(Generic[P, V]):
             if g is not None and shape(g) != shape(x):
                 path = tree.paths(structure, what)[i]
                 raise errors.StructureError(f"{path} must have the shape {shape(x)}, not {shape(g)}")
-        return [zeros_like(x) if g is None else g for g, x in zip(leaves, likes, strict=True)]
+        return cast("list[object]", dense(cast("Some", leaves), likes))
 
 
 class custom_vjp(_Custom[P, V]):  # noqa: N801  # a decorator

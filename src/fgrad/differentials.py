@@ -92,13 +92,18 @@ def pulled(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> obj
 
 def leaf_cotangents(traced: Trace, order: Sequence[Node], seeds: Sequence[object]) -> list[object]:
     """The cotangents of the inputs, as leaves, fresh and of their types, from those of some results."""
+    left = reverse.sweep(order, traced.scope, seeded(traced.outputs, seeds, traced.scope))
+    return [fresh(left.get(x), x.value) for x in traced.inputs]
+
+
+def seeded(outputs: Sequence[object], seeds: Sequence[object], scope: Scope) -> reverse.Cotangents:
+    """What a sweep starts from: the cotangents of the outputs, summed where two are one node; a None is zero."""
     cotangents: reverse.Cotangents = {}
-    for y, c in zip(traced.outputs, seeds, strict=True):
-        if c is not None and type(y) is Node and y.scope is traced.scope:
+    for y, c in zip(outputs, seeds, strict=True):
+        if c is not None and type(y) is Node and y.scope is scope:
             held = cotangents.get(y)
             cotangents[y] = cast("Value", c) if held is None else held + cast("Value", c)
-    left = reverse.sweep(order, traced.scope, cotangents)
-    return [fresh(left.get(x), x.value) for x in traced.inputs]
+    return cotangents
 
 
 def fresh(g: object, x: object) -> object:

@@ -195,14 +195,40 @@ def _rerun(stored: "Stored", aux: object = None) -> Trace:
     return Trace(scope, inputs, outputs, in_structure, out_structure, aux)
 
 
-def close(f: Callable[..., object], args: Sequence[object], stands_for: str = "") -> tuple[graph.Program, Trace]:
-    """Trace a function that will run again, and make it a program of its own arguments and of its free nodes.
+def close(
+    fs: Sequence[Callable[..., object]], args: Sequence[object], stands_for: str = ""
+) -> tuple[list[graph.Program], list[Node], list[Trace]]:
+    """Trace functions of the same arguments that will run again: as programs of these and of the free nodes of all.
 
-    The free nodes are those of older scopes that f reaches as a closure does: they become further inputs, so that they
-    keep their gradients. `args` are leaves; `stands_for` says what each stands for, if it is many values.
+    The free nodes are those of older scopes that the functions reach as closures do: they become further inputs, so
+    that they keep their gradients. `args` are leaves; `stands_for` says what each stands for, if it is many values.
     """
-    traced = run(lambda inputs: f(*inputs), tuple(args), argument_namer(f), raw=True, stands_for=stands_for)
-    return graph.program([*traced.inputs, *traced.free], traced.outputs, traced.scope), traced
+
+    def traced(f: Callable[..., object]) -> Trace:
+        return run(lambda inputs: f(*inputs), tuple(args), argument_namer(f), raw=True, stands_for=stands_for)
+
+    traces = [traced(f) for f in fs]
+    free = list(dict.fromkeys([x for t in traces for x in t.free]))
+    return [graph.program([*t.inputs, *free], t.outputs, t.scope) for t in traces], free, traces
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """The arguments of a call, as a tree whose leaves at `places` are what it is computed from."""
+
+    leaves: tuple[object, ...]
+    structure: tree.Structure
+    places: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[object, ...]:
+        """The leaves that it is computed from."""
+        return tuple([self.leaves[i] for i in self.places])
+
+    def filled(self, operands: Sequence[object]) -> Keyed:
+        """The arguments, with other values for these leaves."""
+        leaves = dict(enumerate(self.leaves)) | dict(zip(self.places, operands, strict=True))
+        return cast("Keyed", tree.unflatten(self.structure, list(leaves.values())))
 
 
 def trace(f: Callable[P, object]) -> Callable[P, Trace]:

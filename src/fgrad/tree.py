@@ -20,16 +20,9 @@ Structure: TypeAlias = optree.PyTreeSpec
 STATIC: Final = {"fgrad.static": True}
 """Metadata that marks a field as static: ``dataclasses.field(default="tanh", metadata=tree.STATIC)``."""
 
-_NAMESPACE: Final = "fgrad"
-_leaf_types: Final[set[type]] = {
-    float,
-    int,
-    bool,
-    str,
-    bytes,
-    complex,
-    object,
-}  # a memo: types seen to be leaves
+NAMESPACE: Final = "fgrad"
+"""Where optree finds the classes that are registered here."""
+_leaf_types: Final[set[type]] = {float, int, bool, str, bytes, complex, object}  # a memo: types seen to be leaves
 _registering: Final = Lock()
 
 
@@ -61,7 +54,7 @@ def flatten(tree: object) -> tuple[list[object], Structure]:
     [2.0, 1.0]
     """
     leaves: list[object]
-    leaves, structure = optree.tree_flatten(tree, namespace=_NAMESPACE)  # type: ignore[arg-type]  # its PyTree admits no object
+    leaves, structure = optree.tree_flatten(tree, namespace=NAMESPACE)  # type: ignore[arg-type]  # its PyTree admits no object
     for leaf in leaves:
         if type(leaf) not in _leaf_types and _register(type(leaf)):
             return flatten(tree)
@@ -118,9 +111,9 @@ def spread(prefix: object, tree: object, what: str) -> list[int | None]:
             found[cast("int", i)] = axis
 
     try:
-        optree.tree_map_(visit, prefix, numbered, is_leaf=lambda x: x is None, namespace=_NAMESPACE)  # type: ignore[arg-type]  # as above
+        optree.tree_map_(visit, prefix, numbered, is_leaf=lambda x: x is None, namespace=NAMESPACE)  # type: ignore[arg-type]  # as above
     except (ValueError, TypeError) as error:
-        named = optree.prefix_errors(prefix, numbered, is_leaf=lambda x: x is None, namespace=_NAMESPACE)  # type: ignore[arg-type]  # as above
+        named = optree.prefix_errors(prefix, numbered, is_leaf=lambda x: x is None, namespace=NAMESPACE)  # type: ignore[arg-type]  # as above
         reason, where, *_ = str(named[0](what)).splitlines() if named else (str(error), what)
         raise errors.StructureError(
             f"{where.strip().removesuffix(' tree root')} is no prefix of the pytree it is for "
@@ -155,25 +148,28 @@ def named_leaves(tree: object, root: str = "tree") -> dict[str, object]:
     return dict(zip(paths(structure, root), leaves, strict=True))
 
 
-def _fields(cls: type) -> "Sequence[attrs.Attribute[object] | dataclasses.Field[object]] | None":
-    """List the fields of a class that holds leaves: an attrs class or a frozen dataclass; None for any other class."""
+def fields(cls: type) -> dict[str, bool] | None:
+    """Which fields of a class are static, for an attrs class or a frozen dataclass; None: its instances are leaves."""
     if getattr(cls, "__array_ufunc__", None) is not None:
         return None  # a class that speaks NumPy's protocol is an array, whatever it is made of
+    found: Sequence[attrs.Attribute[object] | dataclasses.Field[object]]
     if attrs.has(cls):
-        return cast("tuple[attrs.Attribute[object], ...]", attrs.fields(cls))
-    if dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # typeshed hides it
-        return dataclasses.fields(cls)
-    return None
+        found = cast("tuple[attrs.Attribute[object], ...]", attrs.fields(cls))
+    elif dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # typeshed hides it
+        found = dataclasses.fields(cls)
+    else:
+        return None
+    return {field.name: "fgrad.static" in field.metadata for field in found}
 
 
 def _register(cls: type) -> bool:
     """Teach optree a class at first sight; False if its instances are leaves."""
-    fields = _fields(cls)
-    if fields is None:
+    found = fields(cls)
+    if found is None:
         _leaf_types.add(cls)
         return False
-    children = tuple(field.name for field in fields if "fgrad.static" not in field.metadata)
-    statics = tuple(field.name for field in fields if "fgrad.static" in field.metadata)
+    children = tuple([name for name, is_static in found.items() if not is_static])
+    statics = tuple([name for name, is_static in found.items() if is_static])
     fields_in_order, new, set_field = children + statics, object.__new__, object.__setattr__
 
     def take_apart(tree: object) -> tuple[list[object], tuple[object, ...], tuple[str, ...]]:
@@ -189,7 +185,7 @@ def _register(cls: type) -> bool:
     with _registering:
         try:
             optree.register_pytree_node(
-                cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=_NAMESPACE
+                cls, take_apart, put_together, path_entry_type=optree.GetAttrEntry, namespace=NAMESPACE
             )
         except ValueError:
             return True  # another thread was first, or the class is a built-in pytree

@@ -23,7 +23,7 @@ from fgrad.compile.rewrite import Typed, rewritten, stages, typed_graph
 from fgrad.compile.source import NUMBERS, Guard, Outcome
 from fgrad.graph import Link, Program
 from fgrad.node import Node, concrete
-from fgrad.trace import Keyed, Trace, argument_namer, call_keyed, describe, keyed, run
+from fgrad.trace import Call, Trace, argument_namer, call_keyed, describe, keyed, run
 
 P = ParamSpec("P")
 V = TypeVar("V")
@@ -57,7 +57,7 @@ class Path:
     guards: tuple[Guard, ...]
     pack: Callable[[Sequence[object]], object]
     source: text.Source
-    places: list[int] | None = None
+    places: tuple[int, ...] | None = None
     """Where the inputs are among the leaves, if those are more."""
     _fast: Callable[..., Outcome] = attrs.field(init=False)
     _arrays: bool = attrs.field(init=False)
@@ -207,14 +207,13 @@ class Jitted(Generic[P, V]):
         return f(*args, **kwargs) if found is None else cast("V", path.pack(found))
 
     def _path(self, f: Callable[..., V], args: Sequence[object], kwargs: Mapping[str, object]) -> Path | None:
-        traced, guards = _trace(f, args, kwargs)
+        call, traced, guards = _trace(f, args, kwargs)
         if traced.free:
             return None
         typed = rewritten(_typed(traced, guards), self.fast_math)
         path = _compiled(typed, traced, guards, self._name, f)
-        leaves = tree.leaves(keyed(args, kwargs))
-        if len(leaves) > len(traced.inputs):
-            path.places = [i for i, x in enumerate(leaves) if not isinstance(x, str | bytes)]
+        if len(call.leaves) > len(call.places):
+            path.places = call.places
         return path
 
     def source(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -239,7 +238,7 @@ class Jitted(Generic[P, V]):
         """Every stage on the way from the trace to what runs, as text, by its name."""
         static, args_, kwargs_ = self._apart(args, kwargs) if self.static_argnames else ((), args, kwargs)
         f = self._function(static)
-        traced, guards = _trace(f, args_, kwargs_)
+        _, traced, guards = _trace(f, args_, kwargs_)
         typed = _typed(traced, guards)
         found = {"trace": listing(typed.program)}
         for name, typed in stages(typed, self.fast_math):  # noqa: B020  # the last stage is the next one's start
@@ -258,30 +257,31 @@ class Jitted(Generic[P, V]):
 
 
 def _holds_nodes(x: object) -> bool:
-    return type(x) is Node or any(type(leaf) is Node for leaf in tree.leaves(x))
+    return any(type(leaf) is Node for leaf in tree.leaves(x))
 
 
-def _trace(f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[Trace, list[Read]]:
+def _trace(
+    f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
+) -> tuple[Call, Trace, list[Read]]:
     """Trace f at its numbers and arrays, and note what its branches were decided by; strings stand for themselves."""
     decisions: list[tuple[Node, bool | int]] = []
     leaves, structure = tree.flatten(keyed(args, kwargs))
     paths = tree.paths(structure, argument_namer(f))
-    places = _places(leaves, paths)
+    call = Call(tuple(leaves), structure, tuple(_places(leaves, paths)))
 
     def on_numbers(numbers: tuple[object, ...]) -> object:
-        filled = list(leaves)
-        for i, x in zip(places, numbers, strict=True):
-            filled[i] = x
-        return call_keyed(f, cast("Keyed", tree.unflatten(structure, filled)))
+        return call_keyed(f, call.filled(numbers))
 
-    numbers = tuple([leaves[i] for i in places])
-    traced = run(on_numbers, numbers, lambda i: paths[places[cast("int", i)]], raw=True, decisions=decisions)
+    def path(i: object) -> str:
+        return paths[call.places[cast("int", i)]]
+
+    traced = run(on_numbers, call.operands, path, raw=True, decisions=decisions)
     found = dict.fromkeys([(node, was, False) for node, was in decisions])
     for node in traced.nodes:
         if node.op.name in ("getitem", "scatter"):  # as many places as a mask picks has the result
             masks = [x for x in node.parents[1:] if type(x) is Node and str(x.dtype) == "bool"]
             found.update(dict.fromkeys([(x, int(concrete(x).sum()), True) for x in masks]))  # type: ignore[attr-defined]  # arrays
-    return traced, list(found)
+    return call, traced, list(found)
 
 
 def _places(leaves: Sequence[object], paths: Sequence[str]) -> list[int]:

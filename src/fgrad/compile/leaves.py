@@ -7,7 +7,6 @@ straight lines of Python, as one would write them by hand; `linecache` has their
 """
 
 import builtins
-import dataclasses
 import functools
 import itertools
 import keyword
@@ -35,7 +34,6 @@ MOST_LINES: Final = 10_000
 DEEPEST: Final = 50
 """Likewise where containers are nested deeper: Python's parser takes 200 brackets."""
 
-_NAMESPACE: Final = "fgrad"  # as in tree: where optree finds the classes that it registers
 _RESERVED: Final = frozenset([*dir(builtins), *keyword.kwlist, "args", "kwargs", "leaves", "unpack", "pack"])
 _BUILTINS: Final = {cls: name for name, cls in vars(builtins).items() if isinstance(cls, type)}
 
@@ -148,15 +146,15 @@ def _size(part: _Part) -> int:
 
 def _part(x: object) -> _Part:
     """See what a pytree is, of classes that are registered."""
-    if optree.tree_is_leaf(x, namespace=_NAMESPACE):  # type: ignore[arg-type]  # its PyTree admits no object
+    if optree.tree_is_leaf(x, namespace=tree.NAMESPACE):  # type: ignore[arg-type]  # its PyTree admits no object
         return _leaf(x)
-    children, metadata, entries, unflatten = optree.tree_flatten_one_level(x, namespace=_NAMESPACE)  # type: ignore[arg-type]  # as above
+    children, metadata, entries, unflatten = optree.tree_flatten_one_level(x, namespace=tree.NAMESPACE)  # type: ignore[arg-type]  # as above
     cls, parts = type(x), tuple(map(_part, children))
     kind = _container(cls, ours=unflatten.__module__ == tree.__name__)
     order: tuple[object, ...] = tuple(cast("Iterable[object]", x)) if kind == "mapping" else ()
     data: dict[str, object] = {}
     if kind == "record":
-        data = {name: getattr(x, name) for name in _field_names(cls) if name not in entries}
+        data = {name: getattr(x, name) for name in tree.fields(cls) or () if name not in entries}
     elif isinstance(x, deque | defaultdict):
         data = {"maxlen": x.maxlen} if isinstance(x, deque) else {"default_factory": x.default_factory}
     besides = _token(metadata if kind == "other" else data)
@@ -197,11 +195,6 @@ def _names_dtype(cls: type, dtype: object) -> bool:
 
 def _is_named_tuple(cls: type) -> bool:
     return optree.is_namedtuple_class(cls) and cls.__iter__ is tuple.__iter__  # type: ignore[attr-defined]  # a tuple
-
-
-def _field_names(cls: type) -> list[str]:
-    fields = attrs.fields(cls) if attrs.has(cls) else dataclasses.fields(cls)
-    return [field.name for field in fields]
 
 
 def _token(x: object) -> object:
