@@ -1,10 +1,14 @@
-"""A compiled function gives what the function gives, to the bit, with branches, closures, threads and transforms."""
+"""A compiled function gives what the function gives, with branches, closures, threads and transforms.
 
+Each test is run twice: as Python, to the bit, and with native kernels, which even the smallest programs become here.
+"""
+
+import functools
 import logging
 import math
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -12,7 +16,8 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import hessian, jit, jvp, micro, tree, vjp, vmap
+from fgrad import hessian, jvp, micro, tree, vjp, vmap
+from fgrad.compile import regions
 from fgrad.compile.jit import MOST_PATHS
 from fgrad.errors import ArgumentError, LeafError
 from tests.oracles import close
@@ -20,18 +25,39 @@ from tests.sample import Sample
 from tests.test_ops import CONSTANT, NAMES, on_fgrad, over, some
 
 grad: Any = fgrad.grad  # of lambdas, whose types are not known
+jit: Callable[..., Any] = fgrad.jit
 WEIGHT: Any = 2.0
+ROUNDING = 0.0
+
+
+@pytest.fixture(params=["python", "native"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """How functions are compiled; natively, results may be rounded otherwise."""
+    global jit, ROUNDING
+    native = request.param == "native"
+    monkeypatch.setattr(regions, "FEWEST", 1)
+    jit, ROUNDING = functools.partial(fgrad.jit, native=native), 50.0 * native
+    yield request.param
+    jit, ROUNDING = fgrad.jit, 0.0
 
 
 def same(actual: Any, desired: Any) -> None:
-    """Fail unless two trees agree in structure, kinds of leaves, and every bit but a nan's and a zero's sign."""
+    """Fail unless two trees agree in structure, kinds of leaves, and every bit but a nan's and a zero's sign.
+
+    Natively numbers may differ by rounding, in proportion to the largest of an array, and to what they come from.
+    """
     first, structure = tree.flatten(actual)
     second, expected = tree.flatten(desired)
     assert structure == expected
     for x, y in zip(first, second, strict=True):
         assert (type(x) in (float, int, bool)) == (type(y) in (float, int, bool))
         a, b = np.asarray(x), np.asarray(y)  # NumPy's numbers and arrays of one number are alike
-        np.testing.assert_array_equal(a, b, strict=True)
+        if not ROUNDING or a.dtype.kind != "f":
+            np.testing.assert_array_equal(a, b, strict=True)
+        else:
+            unit = ROUNDING * float(np.finfo(a.dtype).eps)
+            size = float(np.max(np.abs(b), where=np.isfinite(b), initial=1.0))
+            np.testing.assert_allclose(a, b, rtol=1e4 * unit, atol=size * unit, strict=True)
 
 
 @over(NAMES)
@@ -328,7 +354,7 @@ def test_threads_share_a_compiled_function() -> None:
     assert not wrong
 
 
-def test_source_is_readable_and_what_runs() -> None:
+def test_source_is_readable_and_what_runs(way: str) -> None:
     """The user's names, a statement for a shared value, where it comes from; a traceback shows it."""
 
     def neuron(x: float, w: float, b: float) -> float:
@@ -346,7 +372,12 @@ def test_source_is_readable_and_what_runs() -> None:
     lowered = compiled.lower(1.0, 2.0, 3.0)
     assert next(iter(lowered)) == "trace"
     assert lowered["source"] == text
-    assert len(lowered["trace"].splitlines()) > len(list(lowered.values())[-2].splitlines())
+    last = list(lowered)[list(lowered).index("source") - 1]
+    assert len(lowered["trace"].splitlines()) > len(lowered[last].splitlines())
+    if way == "native":
+        assert "kernel(x, w, b)" in lowered["native"]
+        assert "call double @tanh(double" in lowered["LLVM"]
+        assert "tanh" in lowered["assembly"]
 
     @fgrad.elementwise(1.0)
     def picky(x: float) -> float:

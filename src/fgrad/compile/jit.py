@@ -9,35 +9,25 @@ import inspect
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from threading import Lock
-from typing import Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import Final, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 import attrs
 
 from fgrad import errors, tree
-from fgrad.arrays import quiet
-from fgrad.calls import is_operand
-from fgrad.compile import source as text
 from fgrad.compile.captures import Captured, captured
-from fgrad.compile.leaves import packer, unpacker
-from fgrad.compile.rewrite import Typed, rewritten, stages, typed_graph
-from fgrad.compile.source import NUMBERS, Guard, Outcome
-from fgrad.graph import Link, Program
-from fgrad.node import Node, concrete
-from fgrad.trace import Call, Trace, argument_namer, call_keyed, describe, keyed, run
+from fgrad.compile.leaves import unpacker
+from fgrad.compile.machine import assembly, available
+from fgrad.compile.paths import Lowered, Path, listing, lowered
+from fgrad.compile.rewrite import stages
+from fgrad.node import Node
+from fgrad.trace import describe
 
 P = ParamSpec("P")
 V = TypeVar("V")
 
-Read: TypeAlias = tuple[Node, bool | int, bool]
-"""A value that decided a branch or, counted, a shape; and what it was."""
-
 MOST_PATHS: Final = 16
 """How many ways a function may go, for arguments of one kind, before it is run as it is."""
 _log: Final = logging.getLogger("fgrad")
-_VIEWS: Final = frozenset(
-    ("reshape", "permute_dims", "matrix_transpose", "getitem", "broadcast_to", "astype", "stop_gradient", "item")
-)
-"""Ops whose result may share memory with an argument."""
 
 
 class CacheInfo(NamedTuple):
@@ -47,64 +37,6 @@ class CacheInfo(NamedTuple):
     traces: int
     paths: int
     failed_guards: int
-
-
-@attrs.define(eq=False)
-class Path:
-    """One way through a function: a program, right as long as its guards hold; its last outputs are what they read."""
-
-    typed: Typed
-    guards: tuple[Guard, ...]
-    pack: Callable[[Sequence[object]], object]
-    source: text.Source
-    places: tuple[int, ...] | None = None
-    """Where the inputs are among the leaves, if those are more."""
-    _fast: Callable[..., Outcome] = attrs.field(init=False)
-    _arrays: bool = attrs.field(init=False)
-    _scales: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._fast = self.source.compiled()
-        self._arrays = any(kind.type not in NUMBERS for kind in self.typed.kinds)
-        self._scales = any(op.name == "scale" for op, _, _ in self.typed.program.steps)
-
-    def run(self, leaves: tuple[object, ...]) -> Outcome:
-        """The outputs; or None if a guard fails."""
-        if self.places is not None:
-            leaves = tuple([leaves[i] for i in self.places])
-        try:
-            if self._arrays:
-                with quiet():
-                    found = self._fast(*leaves)
-            else:
-                found = self._fast(*leaves)
-        except (ArithmeticError, ValueError):
-            return self._carefully(leaves)
-        if found is None or not self._scales or not _hold_nan(found):
-            return found
-        return self._carefully(leaves)
-
-    def _carefully(self, leaves: tuple[object, ...]) -> Outcome:
-        """Do the program op by op: where Python's numbers raise it gives inf or nan, and 0 times nan is 0."""
-        with quiet():
-            found = self.typed.program(*leaves)
-        count = len(found) - len(self.guards)
-        for guard, value in zip(self.guards, found[count:], strict=True):
-            if guard.fails(value):
-                return None
-        return found[:count]
-
-
-def _hold_nan(xs: tuple[object, ...]) -> bool:
-    """Whether a nan may be among some numbers and arrays; their sum is soon found, and seldom nan without."""
-    total = 0.0
-    for x in xs:
-        if type(x) in NUMBERS:
-            total += x  # type: ignore[operator]  # a number
-        else:
-            flat = x.reshape(-1)  # type: ignore[attr-defined]  # an array, or one of its numbers
-            total += flat @ flat if 1 < flat.shape[0] <= 10_000 else flat.sum()  # as in `scale`
-    return total != total
 
 
 @attrs.define(eq=False)
@@ -133,12 +65,17 @@ class Jitted(Generic[P, V]):
     """A compiled function: called as the function itself, with `.source`, `.lower`, `.cache_info` and `.clear`."""
 
     def __init__(
-        self, function: Callable[P, V], static_argnames: tuple[str, ...] = (), fast_math: bool = False
+        self,
+        function: Callable[P, V],
+        static_argnames: tuple[str, ...] = (),
+        fast_math: bool = False,
+        native: bool = False,
     ) -> None:
         functools.update_wrapper(cast("Callable[..., object]", self), function)
         self.function = function
         self.static_argnames = static_argnames
         self.fast_math = fast_math
+        self.native = native
         self._lock = Lock()
         self._known: dict[Hashable, tuple[Specialised, ...]] = {}
         self._hits = self._traces = 0
@@ -187,9 +124,10 @@ class Jitted(Generic[P, V]):
         reached = captured(self.function)
         if any(map(_holds_nodes, (args, kwargs, *[was for _, was in reached.variables]))):
             return f(*args, **kwargs)  # inside another transform, which differentiates through
-        path = self._path(f, args, kwargs)
-        if path is None:
+        found = self._lowered(f, args, kwargs)
+        if found is None:
             return f(*args, **kwargs)
+        path = found.path(found.native(self.fast_math) if self.native else None)
         reached = captured(self.function)  # as tracing has left it
         with self._lock:
             self._traces += 1
@@ -203,18 +141,13 @@ class Jitted(Generic[P, V]):
                 special.given_up, special.paths = True, ()
                 _log.warning("%s goes more than %d ways: it is run as it is from now on", self._name, MOST_PATHS)
         leaves = special.unpack(args, kwargs)
-        found = None if leaves is None else path.run(leaves)
-        return f(*args, **kwargs) if found is None else cast("V", path.pack(found))
+        outcome = None if leaves is None else path.run(leaves)
+        return f(*args, **kwargs) if outcome is None else cast("V", path.pack(outcome))
 
-    def _path(self, f: Callable[..., V], args: Sequence[object], kwargs: Mapping[str, object]) -> Path | None:
-        call, traced, guards = _trace(f, args, kwargs)
-        if traced.free:
-            return None
-        typed = rewritten(_typed(traced, guards), self.fast_math)
-        path = _compiled(typed, traced, guards, self._name, f)
-        if len(call.leaves) > len(call.places):
-            path.places = call.places
-        return path
+    def _lowered(self, f: Callable[..., V], args: Sequence[object], kwargs: Mapping[str, object]) -> Lowered | None:
+        """The program of a call; None if it reaches values of another transform."""
+        found = lowered(f, args, kwargs)
+        return None if found.traced.free else found.shorter(self.fast_math)
 
     def source(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The program for such arguments, as Python.
@@ -229,21 +162,26 @@ class Jitted(Generic[P, V]):
         <BLANKLINE>
         """
         static, args_, kwargs_ = self._apart(args, kwargs) if self.static_argnames else ((), args, kwargs)
-        path = self._path(self._function(static), args_, kwargs_)
-        if path is None:
+        found = self._lowered(self._function(static), args_, kwargs_)
+        if found is None:
             raise errors.ArgumentError(f"{self._name} uses traced values of another transform: it has no program")
-        return path.source.text
+        return found.source().text
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
         """Every stage on the way from the trace to what runs, as text, by its name."""
         static, args_, kwargs_ = self._apart(args, kwargs) if self.static_argnames else ((), args, kwargs)
-        f = self._function(static)
-        _, traced, guards = _trace(f, args_, kwargs_)
-        typed = _typed(traced, guards)
-        found = {"trace": listing(typed.program)}
-        for name, typed in stages(typed, self.fast_math):  # noqa: B020  # the last stage is the next one's start
-            found[name] = listing(typed.program)
-        return {**found, "source": _compiled(typed, traced, guards, self._name, f).source.text}
+        traced = lowered(self._function(static), args_, kwargs_)
+        texts = {"trace": listing(traced.typed.program)}
+        for name, typed in stages(traced.typed, self.fast_math):
+            texts[name] = listing(typed.program)
+        short = traced.shorter(self.fast_math)
+        texts["source"] = short.source().text
+        found = short.native(self.fast_math) if self.native else None
+        if found is not None:
+            texts["native"] = short.source(found).text
+            texts["LLVM"] = "\n".join([kernel.text for kernel in found.kernels])
+            texts["assembly"] = "\n".join(map(assembly, found.kernels))
+        return texts
 
     def cache_info(self) -> CacheInfo:
         """What has been seen since the function was made, or cleared."""
@@ -260,118 +198,20 @@ def _holds_nodes(x: object) -> bool:
     return any(type(leaf) is Node for leaf in tree.leaves(x))
 
 
-def _trace(
-    f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
-) -> tuple[Call, Trace, list[Read]]:
-    """Trace f at its numbers and arrays, and note what its branches were decided by; strings stand for themselves."""
-    decisions: list[tuple[Node, bool | int]] = []
-    leaves, structure = tree.flatten(keyed(args, kwargs))
-    paths = tree.paths(structure, argument_namer(f))
-    call = Call(tuple(leaves), structure, tuple(_places(leaves, paths)))
-
-    def on_numbers(numbers: tuple[object, ...]) -> object:
-        return call_keyed(f, call.filled(numbers))
-
-    def path(i: object) -> str:
-        return paths[call.places[cast("int", i)]]
-
-    traced = run(on_numbers, call.operands, path, raw=True, decisions=decisions)
-    found = dict.fromkeys([(node, was, False) for node, was in decisions])
-    for node in traced.nodes:
-        if node.op.name in ("getitem", "scatter"):  # as many places as a mask picks has the result
-            masks = [x for x in node.parents[1:] if type(x) is Node and str(x.dtype) == "bool"]
-            found.update(dict.fromkeys([(x, int(concrete(x).sum()), True) for x in masks]))  # type: ignore[attr-defined]  # arrays
-    return call, traced, list(found)
-
-
-def _places(leaves: Sequence[object], paths: Sequence[str]) -> list[int]:
-    """Where the numbers and arrays are; strings are compared at every call, anything else must be named as static."""
-    found = [i for i, x in enumerate(leaves) if isinstance(x, int) or is_operand(x)]
-    for i in set(range(len(leaves))).difference(found):
-        if not isinstance(leaves[i], str | bytes):
-            raise errors.LeafError(
-                f"{paths[i]} is {describe(leaves[i])}, neither number nor array: name the argument in static_argnames"
-            )
-    return found
-
-
-def _typed(traced: Trace, guards: Sequence[Read]) -> Typed:
-    return typed_graph(traced.inputs, [*traced.outputs, *[node for node, _, _ in guards]], traced.scope)
-
-
-def _compiled(typed: Typed, traced: Trace, read: Sequence[Read], name: str, f: Callable[..., object]) -> Path:
-    """Write and compile a rewritten program."""
-    program, count = typed.program, len(traced.outputs)
-    guards = [Guard(x, was, counted) for x, (_, was, counted) in zip(program.outputs[count:], read, strict=True)]
-    numbers = [kind.type in NUMBERS for kind in typed.kinds]
-    inputs = [traced.scope.input_name(i) for i in range(len(traced.inputs))]
-    written = text.write(
-        typed,
-        program.outputs[:count],
-        text.identifier(name),
-        inputs,
-        guards,
-        about=_about(f),
-        copied=_shared(program, count, numbers),
-    )
-    return Path(typed, tuple(guards), packer(traced.out_structure), written)
-
-
-def _shared(program: Program, count: int, numbers: Sequence[bool]) -> set[int]:
-    """Which outputs must be copied, since they may share memory with an input, with each other or with a constant."""
-    found, seen = set(), set()
-    for i, x in enumerate(program.outputs[:count]):
-        if type(x) is not Link:
-            if type(x) not in NUMBERS and not isinstance(x, str | bytes):
-                found.add(i)
-        elif not numbers[x.place]:
-            own = x.place >= program.arity and program.steps[x.place - program.arity][0].name not in _VIEWS
-            if not own or x.place in seen:
-                found.add(i)
-            seen.add(x.place)
-    return found
-
-
-def _about(f: Callable[..., object]) -> str:
-    """Where the function stands that a program was made from."""
-    inner = inspect.unwrap(f.func if isinstance(f, functools.partial) else f)
-    code = getattr(inner, "__code__", None)
-    if code is None:
-        return f"from {inner!r}"
-    return f"from {inner.__name__}, {code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
-
-
-def listing(program: Program) -> str:
-    """A program as text, an op on each line.
-
-    >>> from fgrad import trace
-    >>> print(listing(trace(lambda x: x * x + 1.0)(2.0).program))
-    inputs: v0
-    v1 = multiply(v0, v0)
-    v2 = add(v1, 1.0)
-    outputs: v2
-    """
-
-    def term(x: object) -> str:
-        if type(x) is Link:
-            return f"v{x.place}"
-        size = getattr(x, "shape", ())
-        return f"constant{list(size)}" if size else repr(x)
-
-    lines = [f"inputs: {', '.join(f'v{i}' for i in range(program.arity))}"]
-    for place, (op, parents, params) in enumerate(program.steps, program.arity):
-        lines.append(f"v{place} = {op.name}({', '.join([*map(term, parents), *map(repr, params)])})")
-    return "\n".join([*lines, f"outputs: {', '.join(map(term, program.outputs))}"])
-
-
-@overload
-def jit(f: Callable[P, V], *, static_argnames: Sequence[str] = (), fast_math: bool = False) -> Jitted[P, V]: ...
 @overload
 def jit(
-    f: None = None, *, static_argnames: Sequence[str] = (), fast_math: bool = False
+    f: Callable[P, V], *, static_argnames: Sequence[str] = (), fast_math: bool = False, native: bool | None = None
+) -> Jitted[P, V]: ...
+@overload
+def jit(
+    f: None = None, *, static_argnames: Sequence[str] = (), fast_math: bool = False, native: bool | None = None
 ) -> Callable[[Callable[P, V]], Jitted[P, V]]: ...
 def jit(
-    f: Callable[P, V] | None = None, *, static_argnames: Sequence[str] = (), fast_math: bool = False
+    f: Callable[P, V] | None = None,
+    *,
+    static_argnames: Sequence[str] = (),
+    fast_math: bool = False,
+    native: bool | None = None,
 ) -> Jitted[P, V] | Callable[[Callable[P, V]], Jitted[P, V]]:
     """Compile a function: traced at its first call, it runs as a program afterwards, to what fgrad's ops give.
 
@@ -381,6 +221,10 @@ def jit(
     is written into an array or an object there is not seen. What is no op, as reading a file, asking the clock, drawing
     at random or appending to a list, is done while tracing alone. With `fast_math` laws hold that are not exact in IEEE
     arithmetic, as x * 0 = 0.
+
+    Where llvmlite is installed (the extra `jit`), what is done number by number runs as native loops over vectors:
+    each op is within 4 ulp of NumPy's, and sums are added in another order. With `native=False` the program is Python,
+    to the last bit what fgrad's ops give; `native=True` makes sure that llvmlite is there.
 
     `.source(*args)` is the program as text, in which c, c_1, … are constant arrays; `.lower(*args)` has every stage
     before it, `.cache_info()` what was seen, and `.clear()` forgets it. Raises `LeafError` for an argument that is
@@ -395,7 +239,7 @@ def jit(
     CacheInfo(hits=1, traces=2, paths=2, failed_guards=2)
     """
     if f is None:
-        return functools.partial(jit, static_argnames=static_argnames, fast_math=fast_math)  # type: ignore[return-value]  # the overload says it
+        return functools.partial(jit, static_argnames=static_argnames, fast_math=fast_math, native=native)  # type: ignore[return-value]  # the overload says it
     if not callable(f):
         raise errors.ArgumentError(f"jit compiles a function, not {describe(f)}")
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
@@ -405,7 +249,9 @@ def jit(
             f"static_argnames has {', '.join(sorted(unknown))}, which {getattr(f, '__name__', 'the function')} "
             f"has not: its arguments are {', '.join(_parameters(f))}"
         )
-    return Jitted(f, names, fast_math)
+    if native and not available():
+        raise errors.MissingExtraError("jit(f, native=True) needs CPython and llvmlite: pip install 'fgrad[jit]'")
+    return Jitted(f, names, fast_math, available() if native is None else native)
 
 
 def _parameters(f: Callable[..., object]) -> list[str]:

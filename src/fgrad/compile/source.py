@@ -55,17 +55,20 @@ _ON_ARRAYS: Final = {**_OPERATORS, "matmul": "{} @ {}", "matrix_transpose": "{}.
 
 @attrs.frozen
 class Guard:
-    """What a branch, or a shape, was decided by: a value of a program, and what it was, or how many of it held."""
+    """What a branch, or a shape, was decided by: a value of a program, and what it was, or how many of it held.
+
+    Where a native function checks its own guards, its result is the value: None if one fails.
+    """
 
     value: object
-    was: bool | int
+    was: bool | int | None
     counted: bool = False
 
     def fails(self, value: object) -> bool:
         """Whether it would be decided otherwise now."""
         if self.counted:
             return bool(value.sum() != self.was)  # type: ignore[attr-defined]  # a mask
-        return bool(type(self.was)(value) != self.was)  # type: ignore[call-overload]  # a number
+        return (bool(value) if type(self.was) is bool else int(value)) != self.was  # type: ignore[call-overload]  # a number
 
 
 @attrs.frozen(eq=False)
@@ -190,7 +193,9 @@ class _Writer:
         for guard in waiting.get(place, ()):
             term = self.terms[place]
             wrong = f"{term} != {guard.was}" if type(guard.was) is int else f"not {term}" if guard.was else term
-            if guard.counted:
+            if guard.was is None:
+                wrong = f"{term} is None"
+            elif guard.counted:
                 wrong = f"{term}.sum() != {guard.was}"
             if f"if {wrong}: return None" not in self.lines:
                 self.lines.append(f"if {wrong}: return None")

@@ -1,0 +1,99 @@
+"""Machine code: text in LLVM's language becomes a builtin function of Python's.
+
+Knows LLVM, through llvmlite, the host's instructions, and how Python calls what is written in C; nothing of what the
+text is about.
+"""
+
+import ctypes
+import functools
+import re
+import sys
+from collections.abc import Callable
+from ctypes import pythonapi
+from typing import TYPE_CHECKING, Final, cast
+
+from fgrad.compile.kernels import Kernel
+from fgrad.compile.registers import address
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+KEPT: Final = 256
+"""So many kernels' machine code is kept in memory, for programs that are the same."""
+_FASTCALL: Final = 0x80  # METH_FASTCALL
+
+
+@functools.cache
+def available() -> bool:
+    """Whether kernels can be made here: llvmlite is installed, and Python is CPython with its usual lock."""
+    try:
+        import llvmlite.binding  # noqa: F401  # asked for
+    except ImportError:
+        return False
+    return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+@functools.cache
+def _host() -> "tuple[llvm.Target, str, llvm.FeatureMap]":
+    """What LLVM writes code for: the machine that it runs on."""
+    import llvmlite.binding as llvm  # lazily, an optional dependency
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features()
+
+
+def _target_machine() -> "llvm.TargetMachine":
+    """What writes code, once: an engine takes it for its own."""
+    target, cpu, features = _host()
+    return target.create_target_machine(cpu=cpu, features=features.flatten(), opt=2, jit=True)
+
+
+@functools.cache
+def bits() -> int:
+    """How many bits a vector of the host's has."""
+    features = _host()[2]
+    if features.get("avx512f") and features.get("avx512vl") and features.get("avx512bw"):
+        return 512
+    return 256 if features.get("avx2") and features.get("fma") else 128
+
+
+@functools.lru_cache(KEPT)
+def _compiled(text: str) -> "tuple[int, object]":
+    import llvmlite.binding as llvm
+
+    for name in set(re.findall(r"^declare .*? @(?!llvm\.)([\w.]+)\(", text, re.MULTILINE)):
+        known = getattr(pythonapi, name, None) if name.startswith("Py") else None
+        at = address(name) if known is None else ctypes.cast(known, ctypes.c_void_p).value
+        llvm.add_symbol(name, at)
+    llvm.add_symbol("_Py_NoneStruct", id(None))
+    module = llvm.parse_assembly(text)
+    engine = llvm.create_mcjit_compiler(module, _target_machine())
+    engine.finalize_object()
+    return engine.get_function_address("kernel"), engine
+
+
+class _Method(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+def function(kernel: Kernel) -> Callable[..., object]:
+    """The function that a kernel is, which keeps alive what it needs."""
+    at, engine = _compiled(kernel.text)
+    method = _Method(b"kernel", at, _FASTCALL, b"A native kernel.")
+    make = pythonapi.PyCFunction_NewEx
+    make.restype = ctypes.py_object
+    make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+    return cast("Callable[..., object]", make(ctypes.addressof(method), (*kernel.helpers, method, engine), None))
+
+
+def assembly(kernel: Kernel) -> str:
+    """What the machine does, in its own language."""
+    import llvmlite.binding as llvm
+
+    return cast("str", _target_machine().emit_assembly(llvm.parse_assembly(kernel.text)))

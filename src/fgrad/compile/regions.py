@@ -1,0 +1,361 @@
+"""Which steps of a program are done together natively, and in which loops: blocks, between what NumPy does.
+
+Knows shapes, how arrays lie in memory, and what depends on what; nothing of the language that kernels are written in.
+
+A block is what one native function does: loops one after the other, each over all numbers of one shape, or straight
+lines where that shape is (). Within a loop a value is a register; from one to the next it is kept in memory.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from math import prod
+from typing import Final, TypeAlias, cast
+
+import attrs
+
+from fgrad.compile.rewrite import Kind, Typed, kind_of
+from fgrad.compile.source import Guard
+from fgrad.graph import Link, Program, Step
+from fgrad.node import TABLE, Op
+from fgrad.ops.selecting import Span
+
+Shape = tuple[int, ...]
+
+FEWEST = 3
+"""So many steps a block has at least: fewer are as soon done by Python and NumPy."""
+LARGEST: Final = 10_000
+"""So many steps of a program are compiled natively at most: LLVM's time grows faster than their number."""
+REDUCTIONS: Final = frozenset(["sum", "mean", "max", "min"])
+VIEWS: Final = frozenset(["reshape", "broadcast_to", "permute_dims", "matrix_transpose", "getitem"])
+
+
+@attrs.frozen
+class View:
+    """How numbers lie among those of a value: from number `offset` on, along each axis so many apart."""
+
+    base: int
+    offset: int
+    strides: Shape
+
+
+@attrs.frozen
+class Loop:
+    """Steps, by place, that are done together for every number of a shape, which has no axes of length 1."""
+
+    shape: Shape
+    steps: tuple[int, ...]
+
+
+@attrs.frozen(eq=False)
+class Block:
+    """What one native function does: its loops, in their order, its arguments, its results, and what it checks."""
+
+    loops: tuple[Loop, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    guards: tuple[tuple[int, bool], ...]
+
+
+def dense(shape: Shape) -> Shape:
+    """The strides of an array that lies in C's order, in numbers; 0 along axes of length 1.
+
+    >>> dense((2, 3, 1))
+    (3, 1, 0)
+    """
+    return tuple([prod(shape[i + 1 :]) if n > 1 else 0 for i, n in enumerate(shape)])
+
+
+def squeezed(shape: Shape) -> Shape:
+    """A shape without its axes of length 1."""
+    return tuple([n for n in shape if n != 1])
+
+
+@attrs.define(eq=False, slots=False)
+class Plan:
+    """A program with what is known of its values natively; arrays among the constants get places below 0."""
+
+    typed: Typed
+    native: list[bool]
+    views: dict[int, View]
+    constants: list[object]
+
+    def kind(self, place: int) -> Kind:
+        """The kind of a value or of an array among the constants."""
+        return kind_of(self.constants[-1 - place]) if place < 0 else self.typed.kinds[place]
+
+    def of(self, x: object) -> Kind:
+        """The kind of an operand; an integer that is the same as a float counts as one."""
+        if type(x) is Link:
+            return self.typed.kinds[x.place]
+        return kind_of(float(x)) if type(x) is int and abs(x) <= 2**53 else kind_of(x)
+
+    @cached_property
+    def uses(self) -> Counter[int]:
+        """How often each value is an operand, or an output."""
+        program = self.typed.program
+        xs = [x for _, parents, _ in program.steps for x in parents]
+        return Counter([x.place for x in (*xs, *program.outputs) if type(x) is Link])
+
+    def step(self, place: int) -> Step:
+        """The step that makes a value."""
+        return self.typed.program.steps[place - self.typed.program.arity]
+
+    def key(self, x: object) -> int | None:
+        """The place of an operand, or None for a number."""
+        if type(x) is Link:
+            return x.place
+        if not kind_of(x).shape:
+            return None
+        for i, known in enumerate(self.constants):
+            if known is x:
+                return -1 - i
+        self.constants.append(x)
+        return -len(self.constants)
+
+    def view(self, place: int) -> View:
+        """How a value lies in memory, or in that of the one whose numbers it shows."""
+        return self.views.get(place) or View(place, 0, dense(self.kind(place).shape))
+
+    def operands(self, place: int) -> list[View | None]:
+        """Where the operands of a step lie along the axes that its loop has; None for numbers."""
+        op, parents, _ = self.step(place)
+        keys = [self.key(x) for x in parents]
+        space = self.kind(cast("int", keys[0])).shape if op.name in REDUCTIONS else self.kind(place).shape
+        return [None if key is None else self.along(key, space) for key in keys]
+
+    def along(self, place: int, space: Shape) -> View:
+        """How a value that broadcasts to a shape lies along its axes, but for those of length 1."""
+        found = self.view(place)
+        strides = (0,) * (len(space) - len(found.strides)) + found.strides
+        return attrs.evolve(found, strides=tuple([s for s, n in zip(strides, space, strict=True) if n != 1]))
+
+    def space(self, place: int) -> Shape:
+        """The shape of the loop that a step is done in."""
+        op, parents, _ = self.step(place)
+        return squeezed(self.kind(cast("int", self.key(parents[0])) if op.name in REDUCTIONS else place).shape)
+
+
+def plan(typed: Typed, can: Callable[[Op, Sequence[Kind], Kind, Sequence[object]], bool]) -> Plan:
+    """See which steps can be done natively, as `can` says of an op on such operands, and which are views."""
+    found = Plan(typed, [False] * typed.program.arity, {}, [])
+    for place, (op, parents, params) in enumerate(typed.program.steps, typed.program.arity):
+        kinds = [found.of(x) for x in parents]
+        found.native.append(can(op, kinds, typed.kinds[place], params))
+        if op.name in VIEWS and len(parents) == 1 and not found.native[-1]:
+            base = found.key(parents[0])
+            view = None if base is None else _viewed(found, base, op.name, params, typed.kinds[place].shape)
+            if view is not None:
+                found.views[place] = view
+    return found
+
+
+def _viewed(known: Plan, base: int, name: str, params: Sequence[object], shape: Shape) -> View | None:
+    """What a view of a value, or of a view, is of that value; None where strides cannot tell."""
+    old, have = known.view(base), known.kind(base).shape
+    if not prod(shape) or not prod(have):
+        return None
+    match name:
+        case "reshape":
+            return attrs.evolve(old, strides=dense(shape)) if _is_dense(old.strides, have) else None
+        case "broadcast_to":
+            strides = (0,) * (len(shape) - len(have)) + old.strides
+            return attrs.evolve(old, strides=strides)
+        case "permute_dims":
+            return attrs.evolve(old, strides=tuple([old.strides[i] for i in cast("Shape", params[0])]))
+        case "matrix_transpose":
+            return attrs.evolve(old, strides=(*old.strides[:-2], old.strides[-1], old.strides[-2]))
+        case _:
+            return _indexed(old, have, cast("tuple[object, ...]", params[0]))
+
+
+def _is_dense(strides: Shape, shape: Shape) -> bool:
+    return all(s == t for s, t, n in zip(strides, dense(shape), shape, strict=True) if n > 1)
+
+
+def _indexed(old: View, shape: Shape, index: tuple[object, ...]) -> View | None:
+    """What an index of integers and slices shows."""
+    if not all(p is None or p is Ellipsis or type(p) in (int, Span) for p in index):
+        return None
+    taken = sum(type(p) in (int, Span) for p in index)
+    rest = (Span(None, None, None),) * (len(shape) - taken)
+    at = index.index(Ellipsis) if Ellipsis in index else len(index)
+    offset, strides, axis = old.offset, list[int](), 0
+    for p in (*index[:at], *rest, *index[at + 1 :]):
+        if p is None:
+            strides.append(0)
+            continue
+        n, stride = shape[axis], old.strides[axis]
+        axis += 1
+        if isinstance(p, int):
+            offset += stride * (p + n if p < 0 else p)
+        else:
+            span = cast("Span", p)
+            start, _, step = slice(span.start, span.stop, span.step).indices(n)
+            offset += stride * start
+            strides.append(stride * step)
+    return View(old.base, offset, tuple(strides))
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+def levels(known: Plan) -> list[int]:
+    """For each value the number of the block that makes it natively, or after which it can be made otherwise."""
+    found = [-1] * known.typed.program.arity
+    for place, (_, parents, _) in enumerate(known.typed.program.steps, known.typed.program.arity):
+        level = 0 if known.native[place] else -1
+        for x in parents:
+            if type(x) is Link:
+                base = known.view(x.place).base if known.native[place] else x.place
+                after = known.native[place] and base >= 0 and not known.native[base]
+                level = max(level, found[base] + after if base >= 0 else -1)
+        found.append(level)
+    return found
+
+
+def _levels_without_small_blocks(known: Plan) -> list[int]:
+    """The levels, once no block is too small; its steps are native no more."""
+    if sum(known.native) > LARGEST:
+        known.native[:] = [False] * len(known.native)
+    while True:
+        level = levels(known)
+        sizes = Counter([level[place] for place, native in enumerate(known.native) if native])
+        if all(n >= FEWEST for n in sizes.values()):
+            return level
+        known.native[:] = [native and sizes[level[place]] >= FEWEST for place, native in enumerate(known.native)]
+
+
+def _needed(known: Plan, level: Sequence[int], used: Iterable[object]) -> set[int]:
+    """The values that are used outside of blocks, or by another block than their own."""
+    program = known.typed.program
+    found = {x.place for x in used if type(x) is Link}
+    for place in range(len(level) - 1, program.arity - 1, -1):
+        native = known.native[place]
+        if not native and place not in found:
+            continue  # a view that only blocks look through
+        for x in program.steps[place - program.arity][1]:
+            if type(x) is Link:
+                base = known.view(x.place).base if native else x.place
+                if base >= 0 and not (native and known.native[base] and level[base] == level[place]):
+                    found.add(base)
+    return found
+
+
+def _block(known: Plan, places: Sequence[int], needed: set[int], guards: Iterable[tuple[int, bool]]) -> Block:
+    own = set(places)
+    views = [view for place in places for view in known.operands(place) if view is not None]
+    inputs = sorted({view.base for view in views if view.base >= 0 and view.base not in own})
+    checks = tuple([(place, was) for place, was in guards if place in own])
+    return Block(tuple(_loops(known, places)), tuple(inputs), tuple([x for x in places if x in needed]), checks)
+
+
+def _loops(known: Plan, places: Sequence[int]) -> list[Loop]:
+    """Put the steps of a block into few loops: those first that nothing more will join."""
+    found: list[Loop] = []
+    waiting = {place: known.space(place) for place in places}
+    while waiting:
+        count = Counter(waiting.values())
+        loops = [Loop(shape, tuple(_ready(known, waiting, shape))) for shape in count]
+        found.append(max(loops, key=lambda loop: (len(loop.steps) == count[loop.shape], len(loop.steps))))
+        for place in found[-1].steps:
+            del waiting[place]
+    return found
+
+
+def _ready(known: Plan, waiting: dict[int, Shape], shape: Shape) -> dict[int, None]:
+    """The steps over a shape that need nothing of what waits but each other, number by number."""
+    found: dict[int, None] = {}
+    for place, other in waiting.items():
+        if other == shape and all(
+            view is None or view.base not in waiting or (view.base in found and is_register(known, view, shape))
+            for view in known.operands(place)
+        ):
+            found[place] = None
+    return found
+
+
+def is_register(known: Plan, view: View, shape: Shape) -> bool:
+    """Whether a value of the same loop is used there number by number."""
+    if known.step(view.base)[0].name in REDUCTIONS:
+        return not shape and not known.space(view.base)
+    return not view.offset and _is_dense(view.strides, shape)
+
+
+# --- programs with blocks --------------------------------------------------------------------------------------------
+Make: TypeAlias = Callable[[Plan, Block], Op]
+"""What compiles a block, as an op that gives a tuple of its outputs; or None, if one of its guards fails."""
+
+
+def fused(
+    known: Plan, outputs: Sequence[object], guards: Sequence[Guard], make: Make
+) -> tuple[Typed, list[Guard]] | None:
+    """A program of some outputs with each block as one step, and the guards on it; None if there are no blocks."""
+    level = _levels_without_small_blocks(known)
+    native = [guard for guard in guards if _is_checked(known, guard)]
+    left = [guard for guard in guards if not _is_checked(known, guard)]
+    needed = _needed(known, level, [*outputs, *[guard.value for guard in left]])
+    checks = [(cast("Link", guard.value).place, bool(guard.was)) for guard in native]
+    members: dict[tuple[int, bool], list[int]] = {}
+    order = {x.place: -i for i, x in enumerate(reversed(outputs)) if type(x) is Link}
+    for place in range(known.typed.program.arity, len(level)):
+        if known.native[place] or place in needed:
+            members.setdefault((level[place], not known.native[place]), []).append(place)
+    if all(python for _, python in members):
+        return None
+    draft, found = _Draft(known), list[Guard]()
+    for (_, python), places in sorted(members.items()):
+        if python:
+            for place in places:
+                draft.copy(place)
+        else:
+            block = _block(known, places, needed, checks)
+            if len(members) == 1:  # the whole program: its arguments and results are the block's
+                block = attrs.evolve(block, inputs=tuple(range(known.typed.program.arity)))
+            block = attrs.evolve(block, outputs=tuple(sorted(block.outputs, key=lambda x: order.get(x, 1))))
+            link = draft.call(block, make(known, block))
+            if block.guards:
+                found.append(Guard(link, None))
+    done = Program(known.typed.program.arity, tuple(draft.steps), tuple(map(draft.now, outputs)))
+    found += [attrs.evolve(guard, value=draft.now(guard.value)) for guard in left]
+    return Typed(done, tuple(draft.kinds)), found
+
+
+def _is_checked(known: Plan, guard: Guard) -> bool:
+    """Whether a block checks a guard."""
+    x = guard.value
+    return type(x) is Link and known.native[x.place] and type(guard.was) is bool and not known.kind(x.place).shape
+
+
+class _Draft:
+    """A program with blocks, while it is written."""
+
+    def __init__(self, known: Plan) -> None:
+        self.known = known
+        self.steps: list[Step] = []
+        self.kinds = list(known.typed.kinds[: known.typed.program.arity])
+        self.places: dict[int, int] = {i: i for i in range(len(self.kinds))}
+
+    def now(self, x: object) -> object:
+        """What an old value or constant is now."""
+        return Link(self.places[x.place]) if type(x) is Link else x
+
+    def append(self, step: Step, kind: Kind) -> Link:
+        """Add a step."""
+        self.steps.append(step)
+        self.kinds.append(kind)
+        return Link(len(self.kinds) - 1)
+
+    def copy(self, place: int) -> None:
+        """Do an old step as before."""
+        op, parents, params = self.known.step(place)
+        step = op, tuple(map(self.now, parents)), params
+        self.places[place] = self.append(step, self.known.kind(place)).place
+
+    def call(self, block: Block, op: Op) -> Link:
+        """Do a block, and take its results."""
+        known = self.known
+        parents = [self.now(Link(i)) for i in block.inputs]
+        kinds = tuple([known.kind(i) for i in block.outputs])
+        link = self.append((op, tuple(parents), ()), Kind(tuple, parts=kinds))
+        for i, place in enumerate(block.outputs):
+            self.places[place] = self.append((TABLE["item"], (link,), (i,)), kinds[i]).place
+        return link
