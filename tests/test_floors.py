@@ -47,6 +47,7 @@ FLOORS = [
     ["compile.rewrite", "compile.leaves", "compile.captures"],
     ["compile.source"],
     ["compile.registers", "compile.regions"],
+    ["compile.products"],
     ["compile.kernels"],
     ["compile.machine"],
     ["compile.native"],

@@ -15,7 +15,8 @@ from typing import Final, cast
 import attrs
 
 from fgrad.arrays import numpy
-from fgrad.compile.regions import REDUCTIONS, Block, Loop, Plan, Shape, View, dense, is_register
+from fgrad.compile.products import Factor, Product
+from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Loop, Plan, Shape, View, dense, is_register
 from fgrad.compile.registers import ARITHMETIC, COMPARISONS, LOGIC, WIDTHS, Code
 from fgrad.compile.rewrite import Kind, plain
 from fgrad.graph import Link
@@ -55,6 +56,10 @@ def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]
     given, made = [element(kind) or ("int" if kind.type is int else "") for kind in operands], element(result)
     if not all(given) or not made or not result.size or not all(kind.size for kind in operands):
         return False
+    if op.name in PRODUCTS:
+        columns = operands[1].shape[-1] if op.name == "matmul" and len(operands[1].shape) > 1 else 1
+        small = max(result.size, operands[0].size) * columns <= SMALL
+        return small and all(map(_is_array, operands)) and set(given) == {made} != {"i1"}
     if op.name in REDUCTIONS:
         return _is_array(operands[0]) and given[0] == made != "i1"
     if op.name == "where":
@@ -82,6 +87,7 @@ declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyBool_FromLong(i64)
 declare i32 @PyObject_IsTrue(ptr)
 declare ptr @PyErr_Occurred()
+declare ptr @PyErr_NoMemory()
 declare ptr @PyObject_CallNoArgs(ptr)
 declare ptr @PyObject_CallOneArg(ptr, ptr)
 declare void @Py_IncRef(ptr)
@@ -164,7 +170,7 @@ class _Function:
     code: Code
     scalars: dict[int, str] = attrs.field(factory=dict)  # numbers, in registers
     memory: dict[int, str] = attrs.field(factory=dict)  # arrays, by the address of their first number
-    reserved: list[str] = attrs.field(factory=list)  # on the stack
+    reserved: dict[str, str] = attrs.field(factory=dict)  # on the stack, by name
     helpers: dict[object, object] = attrs.field(factory=dict)
     slots: int = 0  # for what must be let go of at the end
 
@@ -197,9 +203,14 @@ class _Function:
     def _text(self) -> str:
         slots = [f"  %slot{i} = alloca ptr\n  store ptr null, ptr %slot{i}" for i in range(self.slots)]
         width = f'"min-legal-vector-width"="{self.bits}" "prefer-vector-width"="{self.bits}"'
-        head = [f"define ptr @kernel(ptr %self, ptr %args, i64 %count) nounwind {width} {{", *slots, *self.reserved]
+        head = [
+            f"define ptr @kernel(ptr %self, ptr %args, i64 %count) nounwind {width} {{",
+            *slots,
+            *self.reserved.values(),
+        ]
         failed = ["failed:", "  call void @Py_DecRef(ptr %results)", *self._left("null")]
-        lines = [*head, *self.code.lines, *failed, "none:", "  ret ptr null", "}"]
+        short = ["short:", "  call ptr @PyErr_NoMemory()", "  br label %failed"] if self.heap else []
+        lines = [*head, *self.code.lines, *short, *failed, "none:", "  ret ptr null", "}"]
         return "\n".join([_RUNTIME, *self.code.declared.values(), *lines]) + "\n"
 
     def label(self) -> str:
@@ -315,7 +326,7 @@ class _Function:
 
     def reserve(self, name: str, kind: str, size: int) -> None:
         """Find a place on the stack."""
-        self.reserved.append(f"  {name} = alloca {kind}, i64 {size}, align 64")
+        self.reserved[name] = f"  {name} = alloca {kind}, i64 {size}, align 64"
 
     def store(self, place: int, register: str) -> None:
         """Keep a number that is an array of one."""
@@ -347,14 +358,9 @@ def _kept(kind: str) -> str:
 
 
 # --- loops -----------------------------------------------------------------------------------------------------------
-_START: Final = {"sum": 0.0, "mean": 0.0, "max": -inf, "min": inf}
-_COMBINE: Final = {
-    "sum": ARITHMETIC["add"],
-    "mean": ARITHMETIC["add"],
-    "max": ARITHMETIC["maximum"],
-    "min": ARITHMETIC["minimum"],
-}
-_ACROSS: Final = {"sum": "fadd", "mean": "fadd", "max": "fmaximum", "min": "fminimum"}
+_START: Final = {"max": -inf, "min": inf}  # what reductions begin with, if not with 0
+_COMBINE: Final = {"max": ARITHMETIC["maximum"], "min": ARITHMETIC["minimum"]}  # …, if not by addition
+_ACROSS: Final = {"max": "fmaximum", "min": "fminimum"}
 
 
 @attrs.frozen
@@ -396,7 +402,9 @@ class _LoopWriter:
 
     def write(self) -> None:
         """Write the loop; where it has no axes, what is done once."""
-        if self.loop.shape:
+        if self._op(self.loop.steps[0]) == "matmul":
+            self._product(self.loop.steps[0])
+        elif self.loop.shape:
             self._nest()
         else:
             self.code.lanes, self.ahead = 1, self.code.lines
@@ -442,7 +450,7 @@ class _LoopWriter:
         if len(summed) <= FEW:
             for place in summed:
                 kind = element(self.known.kind(place))
-                start = code.number(kind, _START[self._op(place)])
+                start = self._first(place)
                 code.value(
                     f"phi {code.type(kind)} [ {start}, %{name}.head ], [ %s{place}.next, %{name} ]", f"%s{place}"
                 )
@@ -488,24 +496,55 @@ class _LoopWriter:
             lanes //= 2
         return lanes
 
+    def _product(self, place: int) -> None:
+        """A product of matrices, which is alone in its loop."""
+        kind, size = element(self.known.kind(place)), self.known.kind(place).size
+        self.code.lanes = 1
+        self.ahead = self.code.lines
+        shape = self.known.whole(place)
+        x, y = [self._factor(view, kind, shape) for view in self.known.factors(place)]
+        at = self.function.memory.get(place) or self._slot(place)
+        lanes = self.function.bits // WIDTHS[kind]
+        Product(self.code, self.name, kind, shape, x, y, at, lanes).write()
+        if size == 1:
+            self.function.scalars[place] = self.code.value(f"load {kind}, ptr {at}")
+
+    def _factor(self, view: View, kind: str, shape: Shape) -> Factor:
+        """A matrix in memory; one of a single number may be in a register."""
+        function = self.function
+        if view.base not in function.memory:
+            name = f"%{self.name}.one{view.base}"
+            function.reserve(name, kind, 1)
+            self.code.lines.append(f"  store {kind} {function.scalars[view.base]}, ptr {name}")
+            return Factor(name, view.strides)
+        return Factor(self._row(_Access(view.base, view.offset, ()), kind), view.strides)
+
     # --- reductions --------------------------------------------------------------------------------------------------
     def _op(self, place: int) -> str:
         return self.known.step(place)[0].name
+
+    def _first(self, place: int) -> str:
+        """What a reduction begins with, in every lane."""
+        return self.code.number(element(self.known.kind(place)), _START.get(self._op(place), 0.0))
+
+    def _combined(self, place: int, x: str, y: str) -> str:
+        """Two parts of a reduction put together."""
+        combine = _COMBINE.get(self._op(place), ARITHMETIC["add"])
+        return combine(self.code, element(self.known.kind(place)), x, y)
 
     def _is_reduction(self, place: int) -> bool:
         return self._op(place) in REDUCTIONS
 
     def _strides(self, place: int) -> Shape:
         """How the result of a reduction is gone through along the loop's axes: 0 where it is summed."""
-        _, parents, params = self.known.step(place)
-        shape = self.known.kind(cast("int", self.known.key(parents[0]))).shape
-        left = tuple([1 if i in cast("Shape", params[0]) else n for i, n in enumerate(shape)])
+        shape, summed = self.known.whole(place), self.known.summed(place)
+        left = tuple([1 if i in summed else n for i, n in enumerate(shape)])
         return tuple([s for s, n in zip(dense(left), shape, strict=True) if n != 1])
 
     def _products(self, sums: Sequence[int]) -> dict[int, int]:
         """Which sums are of products that nothing else needs: they are added without being rounded."""
-        found = {}
-        for place in sums:
+        found = {place: place for place in sums if self._op(place) in PRODUCTS}
+        for place in set(sums).difference(found):
             (x,) = self.known.step(place)[1]
             if self._op(place) not in ("sum", "mean") or type(x) is not Link or x.place not in self.loop.steps:
                 continue
@@ -520,8 +559,7 @@ class _LoopWriter:
         if place not in self.function.memory:
             kind = element(self.known.kind(place))
             name = f"%{self.name}.slot{place}"
-            if f"  {name} = alloca {kind}, i64 1, align 64" not in self.function.reserved:
-                self.function.reserve(name, kind, 1)
+            self.function.reserve(name, kind, 1)
             return name
         access = _Access(place, 0, self._strides(place))
         return self._row(access, element(self.known.kind(place)))
@@ -529,7 +567,7 @@ class _LoopWriter:
     def _prepare(self, place: int) -> None:
         """Fill the memory that a reduction adds to."""
         kind, code = element(self.known.kind(place)), self.code
-        start = code.number(kind, _START[self._op(place)])
+        start = self._first(place)
         if place in self.function.memory:
             self.function.each(self.function.memory[place], self.known.kind(place).size, kind, lambda at: start)
         elif self.indices:
@@ -543,20 +581,20 @@ class _LoopWriter:
         elif over_last:
             at = f"%{self.name}.sum{place}"
             self.function.reserve(at, kind, self.lanes)
-            self.ahead.append(f"  store {code.type(kind)} {code.number(kind, _START[self._op(place)])}, ptr {at}")
+            self.ahead.append(f"  store {code.type(kind)} {self._first(place)}, ptr {at}")
             old = code.value(f"load {code.type(kind)}, ptr {at}")
         else:
             access = _Access(place, 0, self._strides(place))
             at = code.value(f"getelementptr {kind}, ptr {self._row(access, kind)}, i64 %{self.name}.i")
-            old = self._masked_load(at, kind)
+            old = code.loaded(kind, at, self.mask)
         if place in self.products:
             factors = self._operands(self.products[place], kind)
             new = code.intrinsic("fma", kind, *factors, old)
         else:
             (x,) = self._operands(place, kind)
-            new = _COMBINE[self._op(place)](code, kind, old, x)
+            new = self._combined(place, old, x)
         if not over_last:
-            self._masked_store(at, kind, new)
+            code.stored(kind, new, at, self.mask)
             return
         if self.mask:
             new = code.select(kind, self.mask, new, old)
@@ -572,21 +610,23 @@ class _LoopWriter:
         vector = f"%s{place}.next"
         if not in_registers:
             vector = code.value(f"load {code.type(kind)}, ptr %{self.name}.sum{place}")
-        found = code.across(_ACROSS[self._op(place)], kind, vector)
+        found = code.across(_ACROSS.get(self._op(place), "fadd"), kind, vector)
         code.lanes = 1
         if place not in self.function.memory and not self.indices:
             self.function.scalars[place] = found
             return
         at = self._slot(place)
         old = code.value(f"load {kind}, ptr {at}")
-        code.lines.append(f"  store {kind} {_COMBINE[self._op(place)](code, kind, old, found)}, ptr {at}")
+        code.lines.append(
+            f"  store {kind} {_COMBINE.get(self._op(place), ARITHMETIC['add'])(code, kind, old, found)}, ptr {at}"
+        )
 
     def _finish(self, place: int) -> None:
         """Take a result out of its memory, if it is a number; of a mean, divide."""
         code, result, function = self.code, self.known.kind(place), self.function
         code.lanes = 1
-        kind, (x,) = element(result), self.known.step(place)[1]
-        count = code.number(kind, self.known.of(x).size / result.size)
+        kind = element(result)
+        count = code.number(kind, prod(self.known.whole(place)) / result.size)
         if place not in function.memory and self.indices:
             function.scalars[place] = code.value(f"load {kind}, ptr {self._slot(place)}")
         if place in function.memory:
@@ -620,8 +660,9 @@ class _LoopWriter:
             return COMPARISONS[op.name](code, common, *self._operands(place, common))
         if op.name in LOGIC:
             return LOGIC[op.name](code, *self._operands(place, "i1"))
-        if op.name in REDUCTIONS:  # of one number
-            return self._operands(place, made)[0]
+        if op.name in REDUCTIONS:  # of one number, or two
+            factors = self._operands(place, made)
+            return code.arithmetic("fmul", made, *factors) if op.name in PRODUCTS else factors[0]
         return ARITHMETIC[op.name](code, made, *self._operands(place, made))
 
     def _element(self, x: object) -> str:
@@ -714,7 +755,7 @@ class _LoopWriter:
             return found
         if stride == 1:
             at = code.value(f"getelementptr {kept}, ptr {row}, i64 %{self.name}.i")
-            return self._truth(self._masked_load(at, kept), kind)
+            return self._truth(code.loaded(kept, at, self.mask), kind)
         far = code.value(f"mul <{self.lanes} x i64> {self._along()}, splat (i64 {stride})")
         at = code.value(f"getelementptr {kept}, ptr {row}, <{self.lanes} x i64> {far}")
         return self._truth(code.gather(kept, at, self.mask), kind)
@@ -723,19 +764,6 @@ class _LoopWriter:
         if kind != "i1":
             return x
         return self.code.value(f"icmp ne {self.code.type('i8')} {x}, {self.code.zeros}")
-
-    def _masked_load(self, at: str, kind: str) -> str:
-        code = self.code
-        if self.mask:
-            return code.masked_load(kind, at, self.mask)
-        return code.value(f"load {code.type(kind)}, ptr {at}, align {WIDTHS[kind] // 8}")
-
-    def _masked_store(self, at: str, kind: str, x: str) -> None:
-        code = self.code
-        if self.mask:
-            code.masked_store(kind, x, at, self.mask)
-        else:
-            code.lines.append(f"  store {code.type(kind)} {x}, ptr {at}, align {WIDTHS[kind] // 8}")
 
     def _store(self, place: int) -> None:
         """Keep a value for others."""
@@ -746,4 +774,4 @@ class _LoopWriter:
         x = self.registers[place]
         if kind == "i1":
             x = code.value(f"zext {code.type('i1')} {x} to {code.type('i8')}")
-        self._masked_store(at, _kept(kind), x)
+        code.stored(_kept(kind), x, at, self.mask)

@@ -7,7 +7,7 @@ lines where that shape is (). Within a loop a value is a register; from one to t
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
 from math import prod
 from typing import Final, TypeAlias, cast
@@ -26,7 +26,10 @@ FEWEST = 3
 """So many steps a block has at least: fewer are as soon done by Python and NumPy."""
 LARGEST: Final = 10_000
 """So many steps of a program are compiled natively at most: LLVM's time grows faster than their number."""
-REDUCTIONS: Final = frozenset(["sum", "mean", "max", "min"])
+PRODUCTS: Final = frozenset(["matmul", "vecdot"])
+REDUCTIONS: Final = frozenset(["sum", "mean", "max", "min", *PRODUCTS])
+SMALL: Final = 1 << 15
+"""A product of matrices with so many products of numbers at most is a loop of ours; larger ones are BLAS's."""
 VIEWS: Final = frozenset(["reshape", "broadcast_to", "permute_dims", "matrix_transpose", "getitem"])
 
 
@@ -79,6 +82,7 @@ class Plan:
     native: list[bool]
     views: dict[int, View]
     constants: list[object]
+    instead: dict[int, Op] = attrs.field(factory=dict)  # ops that do the same as those of some steps
 
     def kind(self, place: int) -> Kind:
         """The kind of a value or of an array among the constants."""
@@ -99,7 +103,8 @@ class Plan:
 
     def step(self, place: int) -> Step:
         """The step that makes a value."""
-        return self.typed.program.steps[place - self.typed.program.arity]
+        op, parents, params = self.typed.program.steps[place - self.typed.program.arity]
+        return self.instead.get(place, op), parents, params
 
     def key(self, x: object) -> int | None:
         """The place of an operand, or None for a number."""
@@ -121,19 +126,63 @@ class Plan:
         """Where the operands of a step lie along the axes that its loop has; None for numbers."""
         op, parents, _ = self.step(place)
         keys = [self.key(x) for x in parents]
-        space = self.kind(cast("int", keys[0])).shape if op.name in REDUCTIONS else self.kind(place).shape
-        return [None if key is None else self.along(key, space) for key in keys]
+        space = self.whole(place)
+        if op.name == "matmul":
+            return [_along(view, space) for view in _spread(self.factors(place))]
+        return [None if key is None else _along(self.view(key), space) for key in keys]
 
-    def along(self, place: int, space: Shape) -> View:
-        """How a value that broadcasts to a shape lies along its axes, but for those of length 1."""
-        found = self.view(place)
-        strides = (0,) * (len(space) - len(found.strides)) + found.strides
-        return attrs.evolve(found, strides=tuple([s for s, n in zip(strides, space, strict=True) if n != 1]))
+    def factors(self, place: int) -> list[View]:
+        """How the factors of a product lie in memory, along the axes of each, as many as the other has."""
+        views = [self.view(cast("int", self.key(x))) for x in self.step(place)[1]]
+        rank = max(len(view.strides) for view in views)
+        return [attrs.evolve(v, strides=(0,) * (rank - len(v.strides)) + v.strides) for v in views]
+
+    def is_ready(self, place: int, waiting: Container[int]) -> bool:
+        """Whether all operands of a step are there."""
+        return all(view is None or view.base not in waiting for view in self.operands(place))
+
+    def whole(self, place: int) -> Shape:
+        """The shape over which a step is done: for each number of its result, and of what is summed for one."""
+        op, parents, _ = self.step(place)
+        if op.name not in REDUCTIONS:
+            return self.kind(place).shape
+        first, *rest = [self.of(x).shape for x in parents]
+        if op.name == "matmul":
+            return _product(first, rest[0])
+        return _broadcast(first, *rest)
+
+    def summed(self, place: int) -> tuple[int, ...]:
+        """The axes, of all over which a step is done, that are put together."""
+        op, _, params = self.step(place)
+        n = len(self.whole(place))
+        return (n - 2,) if op.name == "matmul" else (n - 1,) if op.name == "vecdot" else cast("Shape", params[0])
 
     def space(self, place: int) -> Shape:
         """The shape of the loop that a step is done in."""
-        op, parents, _ = self.step(place)
-        return squeezed(self.kind(cast("int", self.key(parents[0])) if op.name in REDUCTIONS else place).shape)
+        return squeezed(self.whole(place))
+
+
+def _along(view: View, space: Shape) -> View:
+    """How a value that broadcasts to a shape lies along its axes, but for those of length 1."""
+    strides = (0,) * (len(space) - len(view.strides)) + view.strides
+    return attrs.evolve(view, strides=tuple([s for s, n in zip(strides, space, strict=True) if n != 1]))
+
+
+def _broadcast(*shapes: Shape) -> Shape:
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple([max(lengths) for lengths in zip(*padded, strict=True)])
+
+
+def _product(x: Shape, y: Shape) -> Shape:
+    """Over what x @ y is computed: (…, rows, what is summed, columns)."""
+    return (*_broadcast(x[:-2], y[:-2]), x[-2], x[-1], y[-1])
+
+
+def _spread(factors: Sequence[View]) -> tuple[View, View]:
+    """The factors of a product along all the axes over which it is computed."""
+    x, y = factors
+    return attrs.evolve(x, strides=(*x.strides, 0)), attrs.evolve(y, strides=(*y.strides[:-2], 0, *y.strides[-2:]))
 
 
 def plan(typed: Typed, can: Callable[[Op, Sequence[Kind], Kind, Sequence[object]], bool]) -> Plan:
@@ -141,12 +190,15 @@ def plan(typed: Typed, can: Callable[[Op, Sequence[Kind], Kind, Sequence[object]
     found = Plan(typed, [False] * typed.program.arity, {}, [])
     for place, (op, parents, params) in enumerate(typed.program.steps, typed.program.arity):
         kinds = [found.of(x) for x in parents]
+        if op.name == "matmul" and kinds[0].shape[-1] == 1:  # a column times a row
+            op = found.instead[place] = TABLE["multiply"]
         found.native.append(can(op, kinds, typed.kinds[place], params))
         if op.name in VIEWS and len(parents) == 1 and not found.native[-1]:
             base = found.key(parents[0])
             view = None if base is None else _viewed(found, base, op.name, params, typed.kinds[place].shape)
-            if view is not None:
-                found.views[place] = view
+            if view is not None:  # an axis of length 1 may be broadcast
+                lengths = zip(view.strides, typed.kinds[place].shape, strict=True)
+                found.views[place] = attrs.evolve(view, strides=tuple([s if n > 1 else 0 for s, n in lengths]))
     return found
 
 
@@ -253,9 +305,13 @@ def _loops(known: Plan, places: Sequence[int]) -> list[Loop]:
     found: list[Loop] = []
     waiting = {place: known.space(place) for place in places}
     while waiting:
-        count = Counter(waiting.values())
-        loops = [Loop(shape, tuple(_ready(known, waiting, shape))) for shape in count]
-        found.append(max(loops, key=lambda loop: (len(loop.steps) == count[loop.shape], len(loop.steps))))
+        product = next((x for x in waiting if known.step(x)[0].name == "matmul" and known.is_ready(x, waiting)), None)
+        if product is None:
+            count = Counter(waiting.values())
+            loops = [Loop(shape, tuple(_ready(known, waiting, shape))) for shape in count]
+            found.append(max(loops, key=lambda loop: (len(loop.steps) == count[loop.shape], len(loop.steps))))
+        else:
+            found.append(Loop(waiting[product], (product,)))
         for place in found[-1].steps:
             del waiting[place]
     return found
@@ -265,9 +321,13 @@ def _ready(known: Plan, waiting: dict[int, Shape], shape: Shape) -> dict[int, No
     """The steps over a shape that need nothing of what waits but each other, number by number."""
     found: dict[int, None] = {}
     for place, other in waiting.items():
-        if other == shape and all(
-            view is None or view.base not in waiting or (view.base in found and is_register(known, view, shape))
-            for view in known.operands(place)
+        if (
+            other == shape
+            and known.step(place)[0].name != "matmul"
+            and all(
+                view is None or view.base not in waiting or (view.base in found and is_register(known, view, shape))
+                for view in known.operands(place)
+            )
         ):
             found[place] = None
     return found

@@ -124,6 +124,19 @@ class Code:
         how = "reassoc " if start else ""  # in pairs, not one by one
         return self.value(f"call {how}{element} @{full}({start}{kind} {x})")
 
+    def loaded(self, element: str, pointer: str, mask: str) -> str:
+        """The numbers from an address on, in the lanes of a mask, if there is one."""
+        if mask:
+            return self.masked_load(element, pointer, mask)
+        return self.value(f"load {self.type(element)}, ptr {pointer}, align {WIDTHS[element] // 8}")
+
+    def stored(self, element: str, x: str, pointer: str, mask: str) -> None:
+        """Keep the numbers from an address on, in the lanes of a mask, if there is one."""
+        if mask:
+            self.masked_store(element, x, pointer, mask)
+        else:
+            self.lines.append(f"  store {self.type(element)} {x}, ptr {pointer}, align {WIDTHS[element] // 8}")
+
     def masked_load(self, element: str, pointer: str, mask: str) -> str:
         """The numbers from an address on, in the lanes of a mask; 0 in others."""
         full, kind = f"llvm.masked.load.v{self.lanes}{_SHORT[element]}.p0", self.type(element)
