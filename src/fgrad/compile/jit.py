@@ -127,7 +127,7 @@ class Jitted(Generic[P, V]):
         found = self._lowered(f, args, kwargs)
         if found is None:
             return f(*args, **kwargs)
-        path = found.path(found.native(self.fast_math) if self.native else None)
+        path = found.path(found.native() if self.native else None)
         reached = captured(self.function)  # as tracing has left it
         with self._lock:
             self._traces += 1
@@ -165,7 +165,7 @@ class Jitted(Generic[P, V]):
         found = self._lowered(self._function(static), args_, kwargs_)
         if found is None:
             raise errors.ArgumentError(f"{self._name} uses traced values of another transform: it has no program")
-        return found.source().text
+        return found.source().shown
 
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
         """Every stage on the way from the trace to what runs, as text, by its name."""
@@ -175,10 +175,10 @@ class Jitted(Generic[P, V]):
         for name, typed in stages(traced.typed, self.fast_math):
             texts[name] = listing(typed.program)
         short = traced.shorter(self.fast_math)
-        texts["source"] = short.source().text
-        found = short.native(self.fast_math) if self.native else None
+        texts["source"] = short.source().shown
+        found = short.native() if self.native else None
         if found is not None:
-            texts["native"] = short.source(found).text
+            texts["native"] = short.source(found).shown
             texts["LLVM"] = "\n".join([kernel.text for kernel in found.kernels])
             texts["assembly"] = "\n".join(map(assembly, found.kernels))
         return texts

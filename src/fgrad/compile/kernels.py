@@ -16,7 +16,20 @@ import attrs
 
 from fgrad.arrays import numpy
 from fgrad.compile.products import Factor, Product
-from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Loop, Plan, Shape, View, dense, is_register
+from fgrad.compile.regions import (
+    PRODUCTS,
+    REDUCTIONS,
+    SMALL,
+    WHOLE,
+    Block,
+    Loop,
+    Plan,
+    Shape,
+    View,
+    dense,
+    is_basic,
+    is_register,
+)
 from fgrad.compile.registers import ARITHMETIC, COMPARISONS, LOGIC, WIDTHS, Code
 from fgrad.compile.rewrite import Kind, plain
 from fgrad.graph import Link
@@ -40,12 +53,13 @@ def element(kind: Kind) -> str:
     """The type of a value's numbers in LLVM; nothing where there is none."""
     if kind.type in (float, bool):
         return "double" if kind.type is float else "i1"
-    if kind.type.__module__ != "numpy" or (_is_array(kind) and not kind.shape):
+    if kind.type.__module__ != "numpy" or (is_array(kind) and not kind.shape):
         return ""
     return {"float64": "double", "float32": "float", "bool": "i1"}.get(str(kind.dtype), "")
 
 
-def _is_array(kind: Kind) -> bool:
+def is_array(kind: Kind) -> bool:
+    """Whether a value is an array, and no number of NumPy's."""
     return kind.type.__name__ == "ndarray"
 
 
@@ -59,9 +73,11 @@ def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]
     if op.name in PRODUCTS:
         columns = operands[1].shape[-1] if op.name == "matmul" and len(operands[1].shape) > 1 else 1
         small = max(result.size, operands[0].size) * columns <= SMALL
-        return small and all(map(_is_array, operands)) and set(given) == {made} != {"i1"}
+        return small and all(map(is_array, operands)) and set(given) == {made} != {"i1"}
+    if op.name == "scatter":
+        return len(operands) == 1 and given[0] == made and is_basic(cast("tuple[object, ...]", params[1]))
     if op.name in REDUCTIONS:
-        return _is_array(operands[0]) and given[0] == made != "i1"
+        return is_array(operands[0]) and given[0] == made != "i1"
     if op.name == "where":
         return given[0] == "i1" and (made != "i1" or given[1:] == ["i1", "i1"])
     if op.name in ARITHMETIC:
@@ -73,7 +89,7 @@ def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]
 
 def write(known: Plan, block: Block, bits: int, fast: bool) -> Kernel:
     """Write a block as a function for a machine whose vectors have so many bits."""
-    return _Function(known, block, bits, Code(fast)).kernel()
+    return Function(known, block, bits, Code(fast)).kernel()
 
 
 # --- functions -------------------------------------------------------------------------------------------------------
@@ -85,6 +101,9 @@ declare i32 @PyTuple_SetItem(ptr, i64, ptr)
 declare ptr @PyFloat_FromDouble(double)
 declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyBool_FromLong(i64)
+declare ptr @PyLong_FromLongLong(i64)
+declare i64 @PyLong_AsLongLong(ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i32 @PyObject_IsTrue(ptr)
 declare ptr @PyErr_Occurred()
 declare ptr @PyErr_NoMemory()
@@ -161,7 +180,7 @@ define internal ptr @rounded(ptr %x) nounwind {{
 
 
 @attrs.define(eq=False)
-class _Function:
+class Function:
     """A function while it is written: where its values are, and its instructions so far."""
 
     known: Plan
@@ -175,27 +194,46 @@ class _Function:
     slots: int = 0  # for what must be let go of at the end
 
     def kernel(self) -> Kernel:
-        code, outputs = self.code, self.block.outputs
-        arrays = [i for i, place in enumerate(outputs) if _is_array(self.known.kind(place))]
-        code.value(f"call ptr @PyTuple_New(i64 {len(outputs)})", "%results")
-        self._need("%results", "none")
-        used = {view.base for loop in self.block.loops for x in loop.steps for view in self.known.operands(x) if view}
+        """Do the loops once."""
+        outputs = self.block.outputs
+        arrays = [i for i, place in enumerate(outputs) if is_array(self.known.kind(place))]
+        self.begin(len(outputs))
+        used = self.used()
         for i, place in enumerate(self.block.inputs):
             if place in used:
-                self._read(i, place)
-        for place in sorted(x for x in used if x < 0):
-            self._read(0, place)
+                self.read(i, place)
         for i in arrays:
-            self._make(i, outputs[i])
-        self._reserve(sorted(self._between()))
-        for n, loop in enumerate(self.block.loops):
-            _LoopWriter(self, loop, f"L{n}").write()
+            self.memory[outputs[i]] = self.make(i, self.known.kind(outputs[i]))
+        self.find_room(sorted(self.between()))
+        self.write_loops()
         for place, was in self.block.guards:
             self._check(place, was)
         for i, place in enumerate(outputs):
             if i not in arrays:
-                self._box(i, place)
-        error = code.value("call ptr @PyErr_Occurred()")  # an integer may be too large, memory may be short
+                self.box(i, self.known.kind(place), self.scalars[place])
+        return self.end()
+
+    def used(self) -> set[int]:
+        """The values that steps have as operands; arrays among the constants are there from now on."""
+        found = {view.base for loop in self.block.loops for x in loop.steps for view in self.known.operands(x) if view}
+        for place in sorted(x for x in found if x < 0):
+            self.read(0, place)
+        return found
+
+    def begin(self, count: int) -> None:
+        """Make the tuple of results."""
+        self.code.value(f"call ptr @PyTuple_New(i64 {count})", "%results")
+        self.need("%results", "none")
+
+    def write_loops(self) -> None:
+        """Do the steps of the block."""
+        for n, loop in enumerate(self.block.loops):
+            LoopWriter(self, loop, f"L{n}").write()
+
+    def end(self) -> Kernel:
+        """Give the results, or the exception that was raised: an integer may be too large, memory may be short."""
+        code = self.code
+        error = code.value("call ptr @PyErr_Occurred()")
         fine = code.value(f"icmp eq ptr {error}, null")
         code.lines += [f"  br i1 {fine}, label %done, label %failed", "done:", *self._left("%results")]
         return Kernel(self._text(), tuple(self.helpers.values()))
@@ -218,7 +256,7 @@ class _Function:
         self.code.count += 1
         return f"at{self.code.count}"
 
-    def _need(self, pointer: str, otherwise: str = "failed") -> None:
+    def need(self, pointer: str, otherwise: str = "failed") -> None:
         """Leave, with the exception that was raised, where there is no pointer."""
         missing, on = self.code.value(f"icmp eq ptr {pointer}, null"), self.label()
         self.code.lines += [f"  br i1 {missing}, label %{otherwise}, label %{on}", f"{on}:"]
@@ -232,27 +270,22 @@ class _Function:
             found += [f"  {name} = load ptr, ptr %slot{i}", f"  call void @{how}(ptr {name})"]
         return [*found, f"  ret ptr {result}"]
 
-    def _helper(self, key: object, helper: object) -> str:
+    def helper(self, key: object, helper: object) -> str:
         """A Python object that the function calls."""
         self.helpers.setdefault(key, helper)
         return self.code.value(f"call ptr @item(ptr %self, i64 {list(self.helpers).index(key)})")
 
     # --- arguments and results ---------------------------------------------------------------------------------------
-    def _read(self, i: int, place: int) -> None:
+    def read(self, i: int, place: int) -> None:
         """Take an argument apart."""
         code, kind, name = self.code, self.known.kind(place), f"%v{place}".replace("-", "c")
         if place < 0:
             constant = self.known.constants[-1 - place]
-            given = self._helper(place, numpy().require(constant, requirements=["C", "A"]))
+            given = self.helper(place, numpy().require(constant, requirements=["C", "A"]))
         else:
             given = code.value(f"call ptr @argument(ptr %args, i64 {i})")
-        if _is_array(kind):
-            ordered = self._helper("ordered", _ordered)
-            self.memory[place] = code.value(
-                f"call ptr @numbers(ptr {given}, ptr {ordered}, ptr %slot{self.slots})", name
-            )
-            self.slots += 1
-            self._need(name)
+        if is_array(kind):
+            self.memory[place] = self.numbers(given, name)
         elif element(kind) == "i1":
             held = code.value(f"call i32 @PyObject_IsTrue(ptr {given})")
             self.scalars[place] = code.value(f"icmp ne i32 {held}, 0", name)
@@ -262,22 +295,33 @@ class _Function:
             found = code.value(f"call double @PyFloat_AsDouble(ptr {given})")
             self.scalars[place] = code.converted(found, "double", element(kind) or "double")
 
-    def _make(self, i: int, place: int) -> None:
-        """Make the array that is a result."""
-        kind, name = self.known.kind(place), f"%m{place}"
-        make = self._helper((kind.shape, kind.dtype), functools.partial(numpy().empty, kind.shape, kind.dtype))
-        self.memory[place] = self.code.value(f"call ptr @empty(ptr %results, i64 {i}, ptr {make})", name)
-        self._need(name)
+    def numbers(self, array: str, name: str) -> str:
+        """The address of an array's numbers, or of a copy's that has them one after the other."""
+        ordered = self.helper("ordered", _ordered)
+        self.code.value(f"call ptr @numbers(ptr {array}, ptr {ordered}, ptr %slot{self.slots})", name)
+        self.slots += 1
+        self.need(name)
+        return name
 
-    def _box(self, i: int, place: int) -> None:
-        """Make the number that is a result."""
-        code, kind, x = self.code, self.known.kind(place), self.scalars[place]
-        if element(kind) == "i1":
+    def make(self, i: int, kind: Kind) -> str:
+        """Make the array that is result i: the address of its numbers."""
+        empty = functools.partial(numpy().empty, kind.shape, kind.dtype)
+        make = self.helper((kind.shape, kind.dtype), empty)
+        made = self.code.value(f"call ptr @empty(ptr %results, i64 {i}, ptr {make})", f"%result{i}")
+        self.need(made)
+        return made
+
+    def box(self, i: int, kind: Kind, x: str) -> None:
+        """Make the number that is result i."""
+        code = self.code
+        if kind.type is int:
+            made = code.value(f"call ptr @PyLong_FromLongLong(i64 {x})")
+        elif element(kind) == "i1":
             made = code.value(f"call ptr @PyBool_FromLong(i64 {code.value(f'zext i1 {x} to i64')})")
         else:
             made = code.value(f"call ptr @PyFloat_FromDouble(double {code.converted(x, element(kind), 'double')})")
-        if kind.type not in (float, bool):
-            made = code.value(f"call ptr @boxed(ptr {made}, ptr {self._helper(kind.type, kind.type)})")
+        if kind.type not in (float, int, bool):
+            made = code.value(f"call ptr @boxed(ptr {made}, ptr {self.helper(kind.type, kind.type)})")
         code.lines.append(f"  call i32 @PyTuple_SetItem(ptr %results, i64 {i}, ptr {made})")
 
     def _check(self, place: int, was: bool) -> None:
@@ -294,10 +338,10 @@ class _Function:
     # --- memory ------------------------------------------------------------------------------------------------------
     heap: bool = False
 
-    def _between(self) -> set[int]:
+    def between(self) -> set[int]:
         """The arrays that one loop leaves for another, and that are no results."""
         loops = {place: loop for loop in self.block.loops for place in loop.steps}
-        found = {x for x in loops if self.known.step(x)[0].name in REDUCTIONS and self.known.kind(x).size > 1}
+        found = {x for x in loops if self.known.step(x)[0].name in WHOLE and self.known.kind(x).size > 1}
         for place, loop in loops.items():
             for view in self.known.operands(place):
                 if view is None or view.base not in loops or self.known.kind(view.base).size == 1:
@@ -306,7 +350,7 @@ class _Function:
                     found.add(view.base)
         return found.difference(self.memory)
 
-    def _reserve(self, places: Sequence[int]) -> None:
+    def find_room(self, places: Sequence[int]) -> None:
         """Find memory for some arrays."""
         code, sizes = self.code, [self.known.kind(x).size * WIDTHS[element(self.known.kind(x))] // 8 for x in places]
         rounded = [-(-size // 64) * 64 for size in sizes]
@@ -315,7 +359,7 @@ class _Function:
             code.value(f"call ptr @PyMem_RawMalloc(i64 {total + 64})", "%raw")
             code.lines.append(f"  store ptr %raw, ptr %slot{self.slots}")
             self.slots, self.heap = self.slots + 1, True
-            self._need("%raw", "short")
+            self.need("%raw", "short")
             code.value("call ptr @rounded(ptr %raw)", "%room")
         elif total:
             self.reserve("%room", "i8", total)
@@ -333,7 +377,7 @@ class _Function:
         if place in self.memory:
             kind = element(self.known.kind(place))
             held = self.code.value(f"zext i1 {register} to i8") if kind == "i1" else register
-            self.code.lines.append(f"  store {_kept(kind)} {held}, ptr {self.memory[place]}")
+            self.code.lines.append(f"  store {kept_type(kind)} {held}, ptr {self.memory[place]}")
 
     def each(self, pointer: str, size: int, kind: str, change: Callable[[str], str]) -> None:
         """Change some numbers in memory, one after the other; `change` is told the address of each."""
@@ -352,7 +396,7 @@ def _ordered(x: object) -> object:
     return numpy().require(x, requirements=["C", "A"])
 
 
-def _kept(kind: str) -> str:
+def kept_type(kind: str) -> str:
     """The type of a number in memory."""
     return "i8" if kind == "i1" else kind
 
@@ -373,10 +417,10 @@ class _Access:
 
 
 @attrs.define(eq=False)
-class _LoopWriter:
+class LoopWriter:
     """A loop while it is written: over all axes but the last one number by number, over the last in vectors."""
 
-    function: _Function
+    function: Function
     loop: Loop
     name: str
     lanes: int = 1
@@ -394,10 +438,12 @@ class _LoopWriter:
 
     @property
     def known(self) -> Plan:
+        """The program."""
         return self.function.known
 
     @property
     def code(self) -> Code:
+        """The function's instructions so far."""
         return self.function.code
 
     def write(self) -> None:
@@ -409,8 +455,11 @@ class _LoopWriter:
         else:
             self.code.lanes, self.ahead = 1, self.code.lines
             for place in self.loop.steps:
-                self.function.scalars[place] = self._step(place)
-                self.function.store(place, self.function.scalars[place])
+                if self._op(place) == "scatter" and self.known.kind(place).size > 1:
+                    self._put_one(place)
+                else:
+                    self.function.scalars[place] = self._step(place)
+                    self.function.store(place, self.function.scalars[place])
 
     def _nest(self) -> None:
         code, name = self.code, self.name
@@ -474,7 +523,7 @@ class _LoopWriter:
         """The loop's axes, those together that everything goes through as if they were one."""
         found = [self._strides(place) for place in self.loop.steps if self._is_reduction(place)]
         for place in self.loop.steps:
-            found += [view.strides for view in self.known.operands(place) if view is not None and self._is_array(view)]
+            found += [view.strides for view in self.known.operands(place) if view is not None and self._is_read(view)]
         groups = [[0]]
         for axis in range(1, len(self.loop.shape)):
             if all(s[axis - 1] == s[axis] * self.loop.shape[axis] for s in found):
@@ -483,13 +532,13 @@ class _LoopWriter:
                 groups.append([axis])
         return groups
 
-    def _is_array(self, view: View) -> bool:
+    def _is_read(self, view: View) -> bool:
         """Whether an operand is read from memory."""
         return view.base in self.function.memory and view.base not in self.loop.steps
 
     def _width(self, n: int) -> int:
         """How many numbers are done at once."""
-        places = {x.base for place in self.loop.steps for x in self.known.operands(place) if x and self._is_array(x)}
+        places = {x.base for place in self.loop.steps for x in self.known.operands(place) if x and self._is_read(x)}
         kinds = {element(self.known.kind(place)) for place in places.union(self.loop.steps)}
         lanes = self.function.bits // (64 if "double" in kinds else 32)
         while lanes // 2 >= n:
@@ -533,13 +582,11 @@ class _LoopWriter:
         return combine(self.code, element(self.known.kind(place)), x, y)
 
     def _is_reduction(self, place: int) -> bool:
-        return self._op(place) in REDUCTIONS
+        return self._op(place) in WHOLE
 
     def _strides(self, place: int) -> Shape:
         """How the result of a reduction is gone through along the loop's axes: 0 where it is summed."""
-        shape, summed = self.known.whole(place), self.known.summed(place)
-        left = tuple([1 if i in summed else n for i, n in enumerate(shape)])
-        return tuple([s for s, n in zip(dense(left), shape, strict=True) if n != 1])
+        return self.known.target(place).strides
 
     def _products(self, sums: Sequence[int]) -> dict[int, int]:
         """Which sums are of products that nothing else needs: they are added without being rounded."""
@@ -561,13 +608,17 @@ class _LoopWriter:
             name = f"%{self.name}.slot{place}"
             self.function.reserve(name, kind, 1)
             return name
-        access = _Access(place, 0, self._strides(place))
-        return self._row(access, element(self.known.kind(place)))
+        return self._row(self._result(place), element(self.known.kind(place)))
+
+    def _result(self, place: int) -> _Access:
+        """Where the result of a reduction is made."""
+        target = self.known.target(place)
+        return _Access(place, target.offset, target.strides)
 
     def _prepare(self, place: int) -> None:
         """Fill the memory that a reduction adds to."""
-        kind, code = element(self.known.kind(place)), self.code
-        start = self._first(place)
+        kind, code = kept_type(element(self.known.kind(place))), self.code
+        start = code.number(kind, 0.0) if kind == "i8" else self._first(place)
         if place in self.function.memory:
             self.function.each(self.function.memory[place], self.known.kind(place).size, kind, lambda at: start)
         elif self.indices:
@@ -584,7 +635,10 @@ class _LoopWriter:
             self.ahead.append(f"  store {code.type(kind)} {self._first(place)}, ptr {at}")
             old = code.value(f"load {code.type(kind)}, ptr {at}")
         else:
-            access = _Access(place, 0, self._strides(place))
+            access = self._result(place)
+            if self._op(place) == "scatter":
+                self._put(place, access)
+                return
             at = code.value(f"getelementptr {kind}, ptr {self._row(access, kind)}, i64 %{self.name}.i")
             old = code.loaded(kind, at, self.mask)
         if place in self.products:
@@ -602,6 +656,29 @@ class _LoopWriter:
             code.value(f"bitcast {code.type(kind)} {new} to {code.type(kind)}", f"%s{place}.next")
         else:
             code.lines.append(f"  store {code.type(kind)} {new}, ptr {at}")
+
+    def _put_one(self, place: int) -> None:
+        """Put a number in its place among zeros."""
+        kind, access = element(self.known.kind(place)), self._result(place)
+        self._prepare(place)
+        self.code.lanes, (x,) = 1, self._operands(place, kind)
+        if kind == "i1":
+            x = self.code.value(f"zext i1 {x} to i8")
+        self.code.lines.append(f"  store {kept_type(kind)} {x}, ptr {self._row(access, kind)}")
+
+    def _put(self, place: int, access: _Access) -> None:
+        """Put what there is now in its places among zeros."""
+        code, kind = self.code, element(self.known.kind(place))
+        (x,), row = self._operands(place, kind), self._row(access, kind)
+        if kind == "i1":
+            x = code.value(f"zext {code.type('i1')} {x} to {code.type('i8')}")
+        kept, stride = kept_type(kind), access.strides[-1]
+        if stride == 1:
+            at = code.value(f"getelementptr {kept}, ptr {row}, i64 %{self.name}.i")
+            code.stored(kept, x, at, self.mask)
+            return
+        far = code.value(f"mul <{self.lanes} x i64> {self._along()}, splat (i64 {stride})")
+        code.scatter(kept, x, code.value(f"getelementptr {kept}, ptr {row}, <{self.lanes} x i64> {far}"), self.mask)
 
     def _close(self, place: int, in_registers: bool) -> None:
         """Put the lanes of a sum together."""
@@ -660,7 +737,7 @@ class _LoopWriter:
             return COMPARISONS[op.name](code, common, *self._operands(place, common))
         if op.name in LOGIC:
             return LOGIC[op.name](code, *self._operands(place, "i1"))
-        if op.name in REDUCTIONS:  # of one number, or two
+        if op.name in WHOLE:  # of one number, or two
             factors = self._operands(place, made)
             return code.arithmetic("fmul", made, *factors) if op.name in PRODUCTS else factors[0]
         return ARITHMETIC[op.name](code, made, *self._operands(place, made))
@@ -730,7 +807,7 @@ class _LoopWriter:
                 if access.strides[group[-1]]:
                     at = code.value(f"add i64 {at}, {code.value(f'mul i64 {index}, {access.strides[group[-1]]}')}")
             self.rows[access] = code.value(
-                f"getelementptr {_kept(kind)}, ptr {self.function.memory[access.place]}, i64 {at}"
+                f"getelementptr {kept_type(kind)}, ptr {self.function.memory[access.place]}, i64 {at}"
             )
             code.lines = lines
         return self.rows[access]
@@ -742,7 +819,7 @@ class _LoopWriter:
         return self.loads[access]
 
     def _loaded(self, access: _Access, kind: str) -> str:
-        code, kept, row = self.code, _kept(kind), self._row(access, kind)
+        code, kept, row = self.code, kept_type(kind), self._row(access, kind)
         stride = access.strides[-1] if access.strides else 0
         if not stride:
             if code.lanes == 1:
@@ -770,8 +847,8 @@ class _LoopWriter:
         code, kind = self.code, element(self.known.kind(place))
         shape = self.loop.shape
         row = self._row(_Access(place, 0, dense(shape)), kind)
-        at = code.value(f"getelementptr {_kept(kind)}, ptr {row}, i64 %{self.name}.i")
+        at = code.value(f"getelementptr {kept_type(kind)}, ptr {row}, i64 %{self.name}.i")
         x = self.registers[place]
         if kind == "i1":
             x = code.value(f"zext {code.type('i1')} {x} to {code.type('i8')}")
-        code.stored(_kept(kind), x, at, self.mask)
+        code.stored(kept_type(kind), x, at, self.mask)

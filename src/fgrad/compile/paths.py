@@ -14,8 +14,9 @@ import attrs
 from fgrad import errors, tree
 from fgrad.arrays import quiet
 from fgrad.calls import is_operand
+from fgrad.compile.inner import PROGRAMS, compiled_inside, joined
 from fgrad.compile.leaves import packer
-from fgrad.compile.native import KERNEL, Native, native
+from fgrad.compile.native import KERNEL, Native, in_python, native
 from fgrad.compile.rewrite import Typed, rewritten, typed_graph
 from fgrad.compile.source import NUMBERS, Guard, Outcome, Source, identifier, write
 from fgrad.graph import Link, Program
@@ -49,7 +50,7 @@ class Path:
         whole = self.native and self.native.function
         self._fast = cast("Callable[..., Outcome]", whole or self.source.compiled())
         self._arrays = not whole and any(kind.type not in NUMBERS for kind in self.typed.kinds)
-        self._scales = any(op.name == "scale" for op, _, _ in self.typed.program.steps)
+        self._scales = any(op.name in ("scale", *PROGRAMS) for op, _, _ in self.typed.program.steps)
         outputs = self.typed.program.outputs[: len(self.typed.program.outputs) - len(self.guards)]
         self._numbers = all(type(x) is Link and self.typed.kinds[x.place].type in NUMBERS for x in outputs)
 
@@ -105,10 +106,12 @@ class Lowered:
     traced: Trace
     typed: Typed
     read: tuple[tuple[bool | int, bool], ...]
+    fast_math: bool = False
 
     def shorter(self, fast_math: bool) -> "Lowered":
         """With the program rewritten by all passes."""
-        return attrs.evolve(self, typed=rewritten(self.typed, fast_math))
+        short = joined(rewritten(self.typed, fast_math), fast_math)
+        return attrs.evolve(self, typed=short, fast_math=fast_math)
 
     @property
     def outputs(self) -> tuple[object, ...]:
@@ -121,14 +124,17 @@ class Lowered:
         values = self.typed.program.outputs[len(self.traced.outputs) :]
         return tuple([Guard(x, was, counted) for x, (was, counted) in zip(values, self.read, strict=True)])
 
-    def native(self, fast_math: bool) -> Native | None:
+    def native(self) -> Native | None:
         """What kernels can do of it."""
-        return native(self.typed, self.outputs, self.guards, fast_math)
+        return native(self.typed, self.outputs, self.guards, self.fast_math)
 
     def source(self, found: Native | None = None) -> Source:
         """The program as Python; what is left of it to Python where kernels do the rest."""
-        typed = self.typed if found is None else found.typed
-        outputs = self.outputs if found is None else typed.program.outputs
+        typed, outputs = self.typed, self.outputs
+        if found is None:
+            typed = compiled_inside(typed, self.fast_math, in_python, lambda scan: None)
+        else:
+            typed, outputs = found.typed, found.typed.program.outputs
         return write(
             typed,
             outputs,

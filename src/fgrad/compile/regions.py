@@ -28,6 +28,8 @@ LARGEST: Final = 10_000
 """So many steps of a program are compiled natively at most: LLVM's time grows faster than their number."""
 PRODUCTS: Final = frozenset(["matmul", "vecdot"])
 REDUCTIONS: Final = frozenset(["sum", "mean", "max", "min", *PRODUCTS])
+WHOLE: Final = REDUCTIONS | {"scatter"}
+"""Ops over the numbers of their operands, whose results are complete when the loop is."""
 SMALL: Final = 1 << 15
 """A product of matrices with so many products of numbers at most is a loop of ours; larger ones are BLAS's."""
 VIEWS: Final = frozenset(["reshape", "broadcast_to", "permute_dims", "matrix_transpose", "getitem"])
@@ -144,7 +146,7 @@ class Plan:
     def whole(self, place: int) -> Shape:
         """The shape over which a step is done: for each number of its result, and of what is summed for one."""
         op, parents, _ = self.step(place)
-        if op.name not in REDUCTIONS:
+        if op.name not in WHOLE:
             return self.kind(place).shape
         first, *rest = [self.of(x).shape for x in parents]
         if op.name == "matmul":
@@ -155,7 +157,20 @@ class Plan:
         """The axes, of all over which a step is done, that are put together."""
         op, _, params = self.step(place)
         n = len(self.whole(place))
-        return (n - 2,) if op.name == "matmul" else (n - 1,) if op.name == "vecdot" else cast("Shape", params[0])
+        if op.name in PRODUCTS:
+            return (n - 2,) if op.name == "matmul" else (n - 1,)
+        return cast("Shape", params[0]) if op.name in REDUCTIONS else ()
+
+    def target(self, place: int) -> View:
+        """Where, along the axes of its loop, the result of a step is that is made as a whole: 0 where it is summed."""
+        op, _, params = self.step(place)
+        space = self.whole(place)
+        if op.name == "scatter":
+            result = self.kind(place).shape
+            found = _indexed(View(place, 0, dense(result)), result, cast("tuple[object, ...]", params[1]))
+            return _along(cast("View", found), space)
+        summed = self.summed(place)
+        return _along(View(place, 0, dense(tuple([1 if i in summed else n for i, n in enumerate(space)]))), space)
 
     def space(self, place: int) -> Shape:
         """The shape of the loop that a step is done in."""
@@ -225,9 +240,14 @@ def _is_dense(strides: Shape, shape: Shape) -> bool:
     return all(s == t for s, t, n in zip(strides, dense(shape), shape, strict=True) if n > 1)
 
 
+def is_basic(index: tuple[object, ...]) -> bool:
+    """Whether an index is made of integers and slices."""
+    return all(p is None or p is Ellipsis or type(p) in (int, Span) for p in index)
+
+
 def _indexed(old: View, shape: Shape, index: tuple[object, ...]) -> View | None:
     """What an index of integers and slices shows."""
-    if not all(p is None or p is Ellipsis or type(p) in (int, Span) for p in index):
+    if not is_basic(index):
         return None
     taken = sum(type(p) in (int, Span) for p in index)
     rest = (Span(None, None, None),) * (len(shape) - taken)
@@ -300,6 +320,12 @@ def _block(known: Plan, places: Sequence[int], needed: set[int], guards: Iterabl
     return Block(tuple(_loops(known, places)), tuple(inputs), tuple([x for x in places if x in needed]), checks)
 
 
+def whole_block(known: Plan) -> Block:
+    """All native steps as one block, whose results are for others to find."""
+    places = [place for place, native in enumerate(known.native) if native]
+    return Block(tuple(_loops(known, places)), tuple(range(known.typed.program.arity)), (), ())
+
+
 def _loops(known: Plan, places: Sequence[int]) -> list[Loop]:
     """Put the steps of a block into few loops: those first that nothing more will join."""
     found: list[Loop] = []
@@ -335,7 +361,7 @@ def _ready(known: Plan, waiting: dict[int, Shape], shape: Shape) -> dict[int, No
 
 def is_register(known: Plan, view: View, shape: Shape) -> bool:
     """Whether a value of the same loop is used there number by number."""
-    if known.step(view.base)[0].name in REDUCTIONS:
+    if known.step(view.base)[0].name in WHOLE:
         return not shape and not known.space(view.base)
     return not view.offset and _is_dense(view.strides, shape)
 

@@ -60,8 +60,8 @@ class Code:
 
     def number(self, element: str, x: float) -> str:
         """A constant, in every lane."""
-        if element == "i1":
-            one = "true" if x else "false"
+        if element in ("i1", "i8"):
+            one = str(int(x)) if element == "i8" else "true" if x else "false"
         else:
             bits = x if element == "double" else _single(x)
             one = f"0x{struct.pack('>d', bits).hex().upper()}"
@@ -152,6 +152,15 @@ class Code:
         self.declared[full] = f"declare void @{full}({kind}, ptr, i32, {self.type('i1')})"
         align = WIDTHS[element] // 8
         self.lines.append(f"  call void @{full}({kind} {x}, ptr {pointer}, i32 {align}, {self.type('i1')} {mask})")
+
+    def scatter(self, element: str, x: str, pointers: str, mask: str) -> None:
+        """Keep the numbers in the lanes of a mask, at an address for each."""
+        full = f"llvm.masked.scatter.v{self.lanes}{_SHORT[element]}.v{self.lanes}p0"
+        kind, where, which = self.type(element), self.type("ptr"), self.type("i1")
+        self.declared[full] = f"declare void @{full}({kind}, {where}, i32, {which})"
+        held = mask or self.number("i1", 1)
+        align = WIDTHS[element] // 8
+        self.lines.append(f"  call void @{full}({kind} {x}, {where} {pointers}, i32 {align}, {which} {held})")
 
     def gather(self, element: str, pointers: str, mask: str) -> str:
         """The numbers at an address for each lane of a mask; 0 in others."""

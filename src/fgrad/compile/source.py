@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from math import isfinite
+from types import FunctionType
 from typing import Final, TypeAlias, cast
 
 import attrs
 
 from fgrad.arrays import numpy
-from fgrad.compile.functions import compiled
+from fgrad.compile.functions import compiled, text_of
 from fgrad.compile.rewrite import Kind, Typed
 from fgrad.graph import Link, Program
 from fgrad.node import TABLE, Op
@@ -78,6 +79,12 @@ class Source:
     name: str
     text: str
     names: Mapping[str, object]
+
+    @property
+    def shown(self) -> str:
+        """The text, after those of the functions that it was given: the steps of loops."""
+        inner = dict.fromkeys(filter(None, map(text_of, self.names.values())))
+        return "\n".join([*inner, self.text])
 
     def compiled(self) -> Callable[..., Outcome]:
         """Make the function."""
@@ -267,7 +274,7 @@ class _Writer:
             return repr(x) if str(x)[0] != "-" else f"({x!r})"
         if _is_plain(x):
             return repr(x)
-        return self._bound("c", x)
+        return self._bound(cast("FunctionType", x).__name__ if text_of(x) else "c", x)
 
     def _bound(self, name: str, x: object) -> str:
         """The name for an object, made from `name`."""
