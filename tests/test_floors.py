@@ -48,6 +48,8 @@ FLOORS = [
     ["compile.source"],
     ["compile.registers", "compile.regions"],
     ["compile.products"],
+    ["compile.frames"],
+    ["compile.nests"],
     ["compile.kernels"],
     ["compile.machine", "compile.scans"],
     ["compile.inner"],

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ctypes import pythonapi
 from typing import TYPE_CHECKING, Final, cast
 
-from fgrad.compile.kernels import Kernel
+from fgrad.compile.frames import Kernel
 from fgrad.compile.registers import address
 
 if TYPE_CHECKING:

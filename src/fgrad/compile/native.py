@@ -9,8 +9,8 @@ from typing import Final, cast
 import attrs
 
 from fgrad.compile import kernels, machine, regions, scans
+from fgrad.compile.frames import Kernel
 from fgrad.compile.inner import Compile, compiled_inside
-from fgrad.compile.kernels import Kernel
 from fgrad.compile.regions import Block, Plan
 from fgrad.compile.rewrite import Typed
 from fgrad.compile.scans import Scan

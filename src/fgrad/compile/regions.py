@@ -6,9 +6,9 @@ A block is what one native function does: loops one after the other, each over a
 lines where that shape is (). Within a loop a value is a register; from one to the next it is kept in memory.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
-from functools import cached_property
 from math import prod
 from typing import Final, TypeAlias, cast
 
@@ -62,6 +62,7 @@ class Block:
     guards: tuple[tuple[int, bool], ...]
 
 
+@functools.cache
 def dense(shape: Shape) -> Shape:
     """The strides of an array that lies in C's order, in numbers; 0 along axes of length 1.
 
@@ -85,6 +86,7 @@ class Plan:
     views: dict[int, View]
     constants: list[object]
     instead: dict[int, Op] = attrs.field(factory=dict)  # ops that do the same as those of some steps
+    _operands: dict[int, list[View | None]] = attrs.field(factory=dict, init=False)  # a memo
 
     def kind(self, place: int) -> Kind:
         """The kind of a value or of an array among the constants."""
@@ -96,7 +98,7 @@ class Plan:
             return self.typed.kinds[x.place]
         return kind_of(float(x)) if type(x) is int and abs(x) <= 2**53 else kind_of(x)
 
-    @cached_property
+    @functools.cached_property
     def uses(self) -> Counter[int]:
         """How often each value is an operand, or an output."""
         program = self.typed.program
@@ -126,6 +128,12 @@ class Plan:
 
     def operands(self, place: int) -> list[View | None]:
         """Where the operands of a step lie along the axes that its loop has; None for numbers."""
+        found = self._operands.get(place)
+        if found is None:
+            found = self._operands[place] = self._found_operands(place)
+        return found
+
+    def _found_operands(self, place: int) -> list[View | None]:
         op, parents, _ = self.step(place)
         keys = [self.key(x) for x in parents]
         space = self.whole(place)

@@ -7,7 +7,8 @@ from typing import Final, cast
 
 import attrs
 
-from fgrad.compile.kernels import Function, Kernel, can, element, is_array
+from fgrad.compile.frames import Kernel, element, is_array
+from fgrad.compile.kernels import Function, can
 from fgrad.compile.regions import WHOLE, Plan, dense, plan, whole_block
 from fgrad.compile.registers import WIDTHS, Code
 from fgrad.compile.rewrite import Kind, Typed
