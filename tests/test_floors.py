@@ -50,6 +50,7 @@ FLOORS = [
     ["compile.products"],
     ["compile.frames"],
     ["compile.nests"],
+    ["compile.pieces"],
     ["compile.kernels"],
     ["compile.machine", "compile.scans"],
     ["compile.inner"],

@@ -17,7 +17,7 @@ import pytest
 
 import fgrad
 from fgrad import hessian, jvp, micro, tree, vjp, vmap
-from fgrad.compile import regions
+from fgrad.compile import pieces, regions
 from fgrad.compile.jit import MOST_PATHS
 from fgrad.errors import ArgumentError, LeafError
 from tests.oracles import close
@@ -414,3 +414,25 @@ def test_what_cannot_be_compiled() -> None:
     close(f(1.0), 2.0)
     close(f(2.0), 4.0)
     assert len(impure) == 1  # while tracing alone, as the docstring says
+
+
+def test_long_programs_are_cut(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Whatever the length of the pieces: numbers, masks, arrays of one and guards pass from one to the next."""
+
+    def f(x: Any, y: Any, a: Any) -> Any:
+        up = x > y
+        s = fgrad.sin(x) * y + a[1]
+        t = fgrad.where(up, s * s, -s) + fgrad.sum(a * s)
+        if t > 100:
+            return t
+        return {"t": t * fgrad.cos(t - x) + a[2:3] * t, "up": fgrad.where(up, 1.0, t)}
+
+    both = fgrad.value_and_grad(lambda x, y, a: fgrad.sum(f(x, y, a)["t"]), (0, 1, 2))
+    a = np.arange(3.0)
+    for length in (1, 2, 5):
+        monkeypatch.setattr(pieces, "PIECE", length)
+        for g in (f, both):
+            compiled = jit(g)
+            for args in ((0.5, 2.0, a), (1.5, -0.5, a * 0.1), (0.5, 2.0, a + 40)):
+                if g is f or args[2][0] < 40:
+                    same(compiled(*args), g(*args))

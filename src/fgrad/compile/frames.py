@@ -139,6 +139,7 @@ class Frame:
     reserved: dict[str, str] = attrs.field(factory=dict)  # on the stack, by name
     helpers: dict[object, object] = attrs.field(factory=dict)
     slots: int = 0  # for what must be let go of at the end
+    functions: list[str] = attrs.field(factory=list)  # that this one calls
 
     def used(self) -> set[int]:
         """The values that steps have as operands; arrays among the constants are there from now on."""
@@ -171,7 +172,7 @@ class Frame:
         failed = ["failed:", "  call void @Py_DecRef(ptr %results)", *self._left("null")]
         short = ["short:", "  call ptr @PyErr_NoMemory()", "  br label %failed"] if self.heap else []
         lines = [*head, *self.code.lines, *short, *failed, "none:", "  ret ptr null", "}"]
-        return "\n".join([_RUNTIME, *self.code.declared.values(), *lines]) + "\n"
+        return "\n".join([_RUNTIME, *self.code.declared.values(), *self.functions, *lines]) + "\n"
 
     def label(self) -> str:
         """A new name for a place in the function."""
@@ -272,11 +273,11 @@ class Frame:
                     found.add(view.base)
         return found.difference(self.memory)
 
-    def find_room(self, places: Sequence[int]) -> None:
-        """Find memory for some arrays."""
+    def find_room(self, places: Sequence[int], shared: int = 0) -> None:
+        """Find memory for some arrays, and so many bytes for numbers that several functions share."""
         code, sizes = self.code, [self.known.kind(x).size * WIDTHS[element(self.known.kind(x))] // 8 for x in places]
         rounded = [-(-size // 64) * 64 for size in sizes]
-        total = sum(rounded)
+        total = sum(rounded) + shared
         if total > STACK:
             code.value(f"call ptr @PyMem_RawMalloc(i64 {total + 64})", "%raw")
             code.lines.append(f"  store ptr %raw, ptr %slot{self.slots}")
@@ -289,6 +290,8 @@ class Frame:
         for place, size in zip(places, rounded, strict=True):
             self.memory[place] = code.value(f"getelementptr i8, ptr %room, i64 {at}", f"%m{place}")
             at += size
+        if shared:
+            code.value(f"getelementptr i8, ptr %room, i64 {at}", "%shared")
 
     def reserve(self, name: str, kind: str, size: int) -> None:
         """Find a place on the stack."""

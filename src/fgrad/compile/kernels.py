@@ -8,9 +8,10 @@ from typing import cast
 
 import attrs
 
+from fgrad.compile import pieces
 from fgrad.compile.frames import Frame, Kernel, element, is_array
 from fgrad.compile.nests import LoopWriter
-from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Plan, is_basic
+from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Loop, Plan, is_basic
 from fgrad.compile.registers import ARITHMETIC, COMPARISONS, LOGIC, Code
 from fgrad.compile.rewrite import Kind
 from fgrad.node import TABLE, Op
@@ -60,7 +61,8 @@ class Function(Frame):
                 self.read(i, place)
         for i in arrays:
             self.memory[outputs[i]] = self.make(i, self.known.kind(outputs[i]))
-        self.find_room(sorted(self.between()))
+        cut = any(map(self._is_cut, self.block.loops))
+        self.find_room(sorted(self.between()), 8 * len(self.known.native) if cut else 0)
         self.write_loops()
         for place, was in self.block.guards:
             self.check(place, was)
@@ -72,4 +74,18 @@ class Function(Frame):
     def write_loops(self) -> None:
         """Do the steps of the block."""
         for n, loop in enumerate(self.block.loops):
-            LoopWriter(self, loop, f"L{n}").write()
+            if self._is_cut(loop):
+                pieces.write(self, loop, f"piece{n}", self._wanted(loop))
+            else:
+                LoopWriter(self, loop, f"L{n}").write()
+
+    def _is_cut(self, loop: Loop) -> bool:
+        return not loop.shape and len(loop.steps) > pieces.PIECE
+
+    def _wanted(self, loop: Loop) -> set[int]:
+        """The values that are used after a loop."""
+        found = {*self.block.outputs, *[place for place, _ in self.block.guards]}
+        for other in self.block.loops:
+            if other is not loop:
+                found |= {view.base for x in other.steps for view in self.known.operands(x) if view is not None}
+        return found

@@ -5,7 +5,7 @@ belong together. The last vector of a row is masked. Sums are kept for each lane
 order is the same at every run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf, prod
 from typing import Final, cast
 
@@ -42,6 +42,8 @@ class LoopWriter:
     function: Frame
     loop: Loop
     name: str
+    left: Callable[[int, str], None] = lambda place, x: None
+    """Told of each number that is computed, where there are no axes."""
     lanes: int = 1
     mask: str = ""
     places: str = ""
@@ -77,8 +79,9 @@ class LoopWriter:
                 if self._op(place) == "scatter" and self.known.kind(place).size > 1:
                     self._put_one(place)
                 else:
-                    self.function.scalars[place] = self._step(place)
-                    self.function.store(place, self.function.scalars[place])
+                    x = self.function.scalars[place] = self._step(place)
+                    self.function.store(place, x)
+                    self.left(place, x)
 
     def _nest(self) -> None:
         code, name = self.code, self.name
