@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: each work in a process of its own, with one thread for linear algebra."""
+"""`python -m tests.benchmarks`: each work in a process of its own, by default with one thread for linear algebra."""
 
 import argparse
 import json
@@ -10,13 +10,41 @@ from pathlib import Path
 
 import attrs
 
-from tests.benchmarks import arrays, chain, compiled, imports, loops, scalars, transforms
+from tests.benchmarks import (
+    arrays,
+    chain,
+    compile_times,
+    compiled,
+    growth,
+    imports,
+    loops,
+    mixture,
+    native,
+    page,
+    recurrent,
+    scalars,
+    transforms,
+)
 from tests.benchmarks.measure import Measured, measure
 from tests.benchmarks.report import head, table
 from tests.benchmarks.work import Work
 
-FAMILIES = (scalars, chain, arrays, compiled, transforms, loops, imports)
+FAMILIES = (
+    scalars,
+    chain,
+    growth,
+    arrays,
+    mixture,
+    compiled,
+    native,
+    compile_times,
+    transforms,
+    loops,
+    recurrent,
+    imports,
+)
 WORKS: dict[str, Work] = {work.name: work for family in FAMILIES for work in family.WORKS}
+ROOT, FOLDER = Path(__file__).parents[2], Path("docs/benchmarks")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -30,11 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--repeat", type=int, metavar="N", help="turns for each contestant (default: as the work says)")
     parser.add_argument("--quick", action="store_true", help="a third of the turns, and shorter ones")
+    parser.add_argument(
+        "--threads", choices=("one", "default"), default="one", help="threads for linear algebra (default: one)"
+    )
+    parser.add_argument("--write", action="store_true", help=f"write results.md and results.png into {FOLDER}")
     parser.add_argument("--list", action="store_true", help="list the works")
     parser.add_argument("--child", choices=WORKS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.list:
-        print("\n".join(f"{work.name:<16}{work.about}" for work in WORKS.values()))
+        print("\n".join(f"{work.name:<20}{work.about}" for work in WORKS.values()))
         return 0
     if options.child:
         work = WORKS[options.child]
@@ -43,22 +75,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(attrs.asdict(measured)))
         return 0
     print(head())
-    failed = False
-    for name in options.only or WORKS:
-        measured_apart = _in_process(name, options.repeat, options.quick)
-        lines = [f"{name}: FAILED"] if measured_apart is None else table(WORKS[name], measured_apart)
-        print("\n".join(lines), end="\n\n", flush=True)
-        failed |= measured_apart is None
-    return int(failed)
+    names = options.only or list(WORKS)
+    shown = [(WORKS[name], _shown(name, options)) for name in names]
+    results = [(work, measured) for work, measured in shown if measured is not None]
+    if options.write and results:
+        page.write(ROOT / FOLDER, results, options.threads)
+    return int(len(results) < len(names))
 
 
-def _in_process(name: str, repeat: int | None, quick: bool) -> Measured | None:
+def _shown(name: str, options: argparse.Namespace) -> Measured | None:
+    """Measure a work and print its lines."""
+    measured = _in_process(name, options)
+    lines = [f"{name}: FAILED"] if measured is None else table(WORKS[name], measured)
+    print("\n".join(lines), end="\n\n", flush=True)
+    return measured
+
+
+def _in_process(name: str, options: argparse.Namespace) -> Measured | None:
     """Measure a work in a process of its own; None if it fails, which it says itself."""
     command = [sys.executable, "-m", "tests.benchmarks", "--child", name]
-    command += ["--repeat", str(repeat)] if repeat else []
-    command += ["--quick"] if quick else []
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True)
+    command += ["--repeat", str(options.repeat)] if options.repeat else []
+    command += ["--quick"] if options.quick else []
+    environment = os.environ | (ONE_THREAD if options.threads == "one" else {})
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     return Measured(**json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
 
 

@@ -3,10 +3,9 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from time import perf_counter
 
-from tests.benchmarks.work import Make, Run, Target, Work
+from tests.benchmarks.work import Make, Run, Target, Work, needs
 
 
 def _seconds(code: str) -> float:
@@ -19,8 +18,7 @@ def _seconds(code: str) -> float:
 
 def _importing(module: str) -> Make:
     def make() -> Run:
-        if find_spec(module) is None:
-            raise ModuleNotFoundError(f"no module {module}", name=module)
+        needs(module)
         return Run(lambda: _seconds(f"import {module}") - _seconds("pass"))
 
     return make

@@ -156,7 +156,7 @@ def _moons_loss(model: micro.MLP) -> tuple[float, list[float]]:
     return max_margin(scores, tree.leaves(model), relu), scores
 
 
-def _moons_loss_micrograd(model: Any) -> tuple[Any, list[float]]:
+def moons_loss_micrograd(model: Any) -> tuple[Any, list[float]]:
     from micrograd.engine import Value
 
     scores = [model(list(map(Value, x))) for x in MOONS_X]  # as in its demo
@@ -174,8 +174,8 @@ def moons_memory_fgrad(*, per_node: bool) -> float:
 def moons_memory_micrograd(*, per_node: bool) -> float:
     """Peak memory of forward and backward, over the number of nodes if so wanted."""
     model = micrograd_start(MOONS)
-    nodes = _count_values(_moons_loss_micrograd(model)[0]) if per_node else 1
-    return peak_bytes(lambda: _moons_loss_micrograd(model)[0].backward()) / nodes
+    nodes = _count_values(moons_loss_micrograd(model)[0]) if per_node else 1
+    return peak_bytes(lambda: moons_loss_micrograd(model)[0].backward()) / nodes
 
 
 def _count_values(root: Any) -> int:
@@ -212,7 +212,7 @@ WORKS = [
         "micrograd's demo, MLP 2-16-16-1 on 100 points: forward, backward, update, number by number",
         {
             "fgrad": lambda: fgrad_step(_moons_loss, MOONS),
-            "micrograd": lambda: micrograd_step(_moons_loss_micrograd, MOONS),
+            "micrograd": lambda: micrograd_step(moons_loss_micrograd, MOONS),
         },
         [Target("micrograd", 3.0, "≥ 3×")],
     ),

@@ -54,17 +54,24 @@ def moons_problem() -> Problem:
 
 
 def moons_loss(parameters: Sequence[Any], functions: Functions) -> Any:
-    """MLP 2-16-16-1 on 100 points; parameters stand neuron by neuron, weights before the bias."""
+    """MLP 2-16-16-1 on 100 points."""
+    return max_margin(scores(MOONS, parameters, MOONS_X, functions.relu), parameters, functions.relu)
+
+
+def scores(
+    sizes: Sequence[int], parameters: Sequence[Any], points: Sequence[Sequence[Any]], relu: Callable[[Any], Any]
+) -> list[Any]:
+    """What a network with one output says; parameters stand neuron by neuron, weights before the bias."""
     numbers = iter(parameters)
-    layers = [[([next(numbers) for _ in range(n)], next(numbers)) for _ in range(m)] for n, m in pairwise(MOONS)]
+    layers = [[([next(numbers) for _ in range(n)], next(numbers)) for _ in range(m)] for n, m in pairwise(sizes)]
 
     def score(x: Sequence[Any]) -> Any:
         for layer in layers[:-1]:
-            x = [functions.relu(sum(map(mul, w, x), b)) for w, b in layer]
+            x = [relu(sum(map(mul, w, x), b)) for w, b in layer]
         ((w, b),) = layers[-1]
         return sum(map(mul, w, x), b)
 
-    return max_margin([score(x) for x in MOONS_X], parameters, functions.relu)
+    return [score(x) for x in points]
 
 
 def digits_problem() -> Problem:

@@ -5,6 +5,7 @@ Knows how contestants are made and made to agree; nothing of clocks and of any p
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -29,13 +30,15 @@ Make: TypeAlias = Callable[[], Run]
 class Target:
     """What fgrad is to reach: that the contestant `against` takes at least `ratio` times as much as its reference.
 
-    Where `at_most` is set, fgrad itself is the contestant `against`, and that is its limit.
+    Where `at_most` is set, fgrad itself is the contestant `against`, and that is its limit. `beside` names another
+    contestant to take the place of the reference, as the kernel of a compiled function beside C.
     """
 
     against: str
     ratio: float
     text: str
     at_most: bool = False
+    beside: str = ""
 
     def reached(self, found: float) -> bool:
         """Whether a ratio that was measured is good enough."""
@@ -73,6 +76,12 @@ def set_up(work: Work) -> tuple[dict[str, Run], dict[str, str]]:
                 raise
             missing[name] = error.name or ""
     return runs, missing
+
+
+def needs(module: str) -> None:
+    """Raise ModuleNotFoundError where a module is missing, without importing it."""
+    if find_spec(module) is None:
+        raise ModuleNotFoundError(f"no module {module}", name=module)
 
 
 def check_agreement(work: Work, runs: Mapping[str, Run]) -> None:

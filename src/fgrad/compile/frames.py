@@ -5,6 +5,7 @@ Knows how numbers, arrays and tuples lie in memory, and who owns what; nothing o
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Final
 
 import attrs
@@ -30,9 +31,12 @@ def element(kind: Kind) -> str:
     """The type of a value's numbers in LLVM; nothing where there is none."""
     if kind.type in (float, bool):
         return "double" if kind.type is float else "i1"
-    if kind.type.__module__ != "numpy" or (is_array(kind) and not kind.shape):
+    if kind.type.__module__ != "numpy" or kind.type.__name__ not in _NUMPY or (is_array(kind) and not kind.shape):
         return ""
     return {"float64": "double", "float32": "float", "bool": "i1"}.get(str(kind.dtype), "")
+
+
+_NUMPY: Final = ("ndarray", "float64", "float32", "bool", "bool_")
 
 
 def is_array(kind: Kind) -> bool:
@@ -136,8 +140,8 @@ class Frame:
     code: Code
     scalars: dict[int, str] = attrs.field(factory=dict)  # numbers, in registers
     memory: dict[int, str] = attrs.field(factory=dict)  # arrays, by the address of their first number
-    reserved: dict[str, str] = attrs.field(factory=dict)  # on the stack, by name
-    helpers: dict[object, object] = attrs.field(factory=dict)
+    reserved: dict[str, tuple[str, int]] = attrs.field(factory=dict)  # memory, by name: of which type, how many
+    helpers: dict[object, tuple[int, object]] = attrs.field(factory=dict)
     slots: int = 0  # for what must be let go of at the end
     functions: list[str] = attrs.field(factory=list)  # that this one calls
 
@@ -154,25 +158,37 @@ class Frame:
         self.need("%results", "none")
 
     def end(self) -> Kernel:
-        """Give the results, or the exception that was raised: an integer may be too large, memory may be short."""
-        code = self.code
-        error = code.value("call ptr @PyErr_Occurred()")
-        fine = code.value(f"icmp eq ptr {error}, null")
-        code.lines += [f"  br i1 {fine}, label %done, label %failed", "done:", *self._left("%results")]
-        return Kernel(self._text(), tuple(self.helpers.values()))
+        """Give the results, or the exception that was raised: memory may be short."""
+        self.check_errors()
+        self.code.lines += self._left("%results")
+        return Kernel(self._text(), tuple([helper for _, helper in self.helpers.values()]))
 
     def _text(self) -> str:
         slots = [f"  %slot{i} = alloca ptr\n  store ptr null, ptr %slot{i}" for i in range(self.slots)]
         width = f'"min-legal-vector-width"="{self.bits}" "prefer-vector-width"="{self.bits}"'
-        head = [
-            f"define ptr @kernel(ptr %self, ptr %args, i64 %count) nounwind {width} {{",
-            *slots,
-            *self.reserved.values(),
-        ]
+        head = f'define ptr @kernel(ptr %self, ptr %args, i64 %count) nounwind "probe-stack"="inline-asm" {width} {{'
         failed = ["failed:", "  call void @Py_DecRef(ptr %results)", *self._left("null")]
-        short = ["short:", "  call ptr @PyErr_NoMemory()", "  br label %failed"] if self.heap else []
-        lines = [*head, *self.code.lines, *short, *failed, "none:", "  ret ptr null", "}"]
+        short = ["short:", "  call ptr @PyErr_NoMemory()", "  ret ptr null", "none:", "  ret ptr null", "}"]
+        lines = [head, *slots, *self._frame(), *self.code.lines, *failed, *short]
         return "\n".join([_RUNTIME, *self.code.declared.values(), *self.functions, *lines]) + "\n"
+
+    def _frame(self) -> list[str]:
+        """Find all memory that was reserved: on the stack, if that is little."""
+        lines = ["  %heap = alloca ptr", "  store ptr null, ptr %heap"]
+        sizes = {name: -(-WIDTHS[kind] * size // 512) * 64 for name, (kind, size) in self.reserved.items()}
+        if sum(sizes.values()) <= STACK:
+            return [*lines, *self.on_stack()]
+        lines += [f"  %raw = call ptr @PyMem_RawMalloc(i64 {sum(sizes.values()) + 64})", "  store ptr %raw, ptr %heap"]
+        lines += ["  %no.room = icmp eq ptr %raw, null", "  br i1 %no.room, label %short, label %room.found"]
+        lines += ["room.found:", "  %frame = call ptr @rounded(ptr %raw)"]
+        starts = accumulate(sizes.values(), initial=0)
+        return lines + [
+            f"  {name} = getelementptr i8, ptr %frame, i64 {at}" for name, at in zip(sizes, starts, strict=False)
+        ]
+
+    def on_stack(self) -> list[str]:
+        """Reserve what is reserved on the stack."""
+        return [f"  {name} = alloca {kind}, i64 {size}, align 64" for name, (kind, size) in self.reserved.items()]
 
     def label(self) -> str:
         """A new name for a place in the function."""
@@ -187,16 +203,20 @@ class Frame:
     def _left(self, result: str) -> list[str]:
         """Let go of what was made for this call alone, and give the result."""
         found = []
-        for i in range(self.slots):
+        for slot, how in [*[(f"%slot{i}", "Py_DecRef") for i in range(self.slots)], ("%heap", "PyMem_RawFree")]:
             name = f"%{self.label()}"
-            how = "PyMem_RawFree" if i == self.slots - 1 and self.heap else "Py_DecRef"
-            found += [f"  {name} = load ptr, ptr %slot{i}", f"  call void @{how}(ptr {name})"]
+            found += [f"  {name} = load ptr, ptr {slot}", f"  call void @{how}(ptr {name})"]
         return [*found, f"  ret ptr {result}"]
+
+    def check_errors(self) -> None:
+        """Leave with the exception that was raised, if any: an integer may be too large for a float."""
+        fine, on = self.code.value(f"icmp eq ptr {self.code.value('call ptr @PyErr_Occurred()')}, null"), self.label()
+        self.code.lines += [f"  br i1 {fine}, label %{on}, label %failed", f"{on}:"]
 
     def helper(self, key: object, helper: object) -> str:
         """A Python object that the function calls."""
-        self.helpers.setdefault(key, helper)
-        return self.code.value(f"call ptr @item(ptr %self, i64 {list(self.helpers).index(key)})")
+        i, _ = self.helpers.setdefault(key, (len(self.helpers), helper))
+        return self.code.value(f"call ptr @item(ptr %self, i64 {i})")
 
     # --- arguments and results ---------------------------------------------------------------------------------------
     def read(self, i: int, place: int) -> None:
@@ -259,8 +279,6 @@ class Frame:
         code.lines += [*self._left("@_Py_NoneStruct"), f"{on}:"]
 
     # --- memory ------------------------------------------------------------------------------------------------------
-    heap: bool = False
-
     def between(self) -> set[int]:
         """The arrays that one loop leaves for another, and that are no results."""
         loops = {place: loop for loop in self.block.loops for place in loop.steps}
@@ -277,15 +295,8 @@ class Frame:
         """Find memory for some arrays, and so many bytes for numbers that several functions share."""
         code, sizes = self.code, [self.known.kind(x).size * WIDTHS[element(self.known.kind(x))] // 8 for x in places]
         rounded = [-(-size // 64) * 64 for size in sizes]
-        total = sum(rounded) + shared
-        if total > STACK:
-            code.value(f"call ptr @PyMem_RawMalloc(i64 {total + 64})", "%raw")
-            code.lines.append(f"  store ptr %raw, ptr %slot{self.slots}")
-            self.slots, self.heap = self.slots + 1, True
-            self.need("%raw", "short")
-            code.value("call ptr @rounded(ptr %raw)", "%room")
-        elif total:
-            self.reserve("%room", "i8", total)
+        if places or shared:
+            self.reserve("%room", "i8", sum(rounded) + shared)
         at = 0
         for place, size in zip(places, rounded, strict=True):
             self.memory[place] = code.value(f"getelementptr i8, ptr %room, i64 {at}", f"%m{place}")
@@ -294,8 +305,8 @@ class Frame:
             code.value(f"getelementptr i8, ptr %room, i64 {at}", "%shared")
 
     def reserve(self, name: str, kind: str, size: int) -> None:
-        """Find a place on the stack."""
-        self.reserved[name] = f"  {name} = alloca {kind}, i64 {size}, align 64"
+        """Reserve memory for some numbers, for as long as the function runs."""
+        self.reserved[name] = kind, size
 
     def store(self, place: int, register: str) -> None:
         """Keep a number that is an array of one."""

@@ -11,6 +11,7 @@ import attrs
 from fgrad.arrays import numpy, quiet
 from fgrad.compile.rewrite import Kind, Typed, identity, kind_of, live, rewritten
 from fgrad.compile.scans import Scan
+from fgrad.compile.zeros import strengthened
 from fgrad.graph import Link, Program
 from fgrad.node import TABLE, Op
 
@@ -79,7 +80,7 @@ def compiled_inside(typed: Typed, fast_math: bool, compile_: Compile, compile_sc
             continue
         found = list(params)
         for at, inner in _inner(typed, i).items():
-            short = rewritten(inner, fast_math)
+            short = strengthened(rewritten(inner, fast_math))
             whole = compile_scan(_scan(typed, i, short)) if op.name == "scan" else None
             if whole is not None:
                 op, found = whole, []

@@ -14,12 +14,13 @@ from fgrad.compile.nests import LoopWriter
 from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Loop, Plan, is_basic
 from fgrad.compile.registers import ARITHMETIC, COMPARISONS, LOGIC, Code
 from fgrad.compile.rewrite import Kind
+from fgrad.compile.zeros import STRONG
 from fgrad.node import TABLE, Op
 
 
 def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]) -> bool:
     """Whether a step can be part of a kernel."""
-    if TABLE.get(op.name) is not op:
+    if TABLE.get(op.name) is not op and op is not STRONG:
         return False
     given, made = [element(kind) or ("int" if kind.type is int else "") for kind in operands], element(result)
     if not all(given) or not made or not result.size or not all(kind.size for kind in operands):
@@ -59,6 +60,8 @@ class Function(Frame):
         for i, place in enumerate(self.block.inputs):
             if place in used:
                 self.read(i, place)
+        if any(self.known.kind(i).type is int for i in self.block.inputs):
+            self.check_errors()
         for i in arrays:
             self.memory[outputs[i]] = self.make(i, self.known.kind(outputs[i]))
         cut = any(map(self._is_cut, self.block.loops))

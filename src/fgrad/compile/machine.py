@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Callable
 from ctypes import pythonapi
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Final, cast
 
 from fgrad.compile.frames import Kernel
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 KEPT: Final = 256
 """So many kernels' machine code is kept in memory, for programs that are the same."""
+_compiling: Final = Lock()
+_serials: Final = count(1)
 _FASTCALL: Final = 0x80  # METH_FASTCALL
 
 
@@ -44,7 +48,7 @@ def _host() -> "tuple[llvm.Target, str, llvm.FeatureMap]":
 
 
 def _target_machine() -> "llvm.TargetMachine":
-    """What writes code, once: an engine takes it for its own."""
+    """What writes code; a compiler takes it for its own."""
     target, cpu, features = _host()
     return target.create_target_machine(cpu=cpu, features=features.flatten(), opt=2, jit=True)
 
@@ -58,19 +62,25 @@ def bits() -> int:
     return 256 if features.get("avx2") and features.get("fma") else 128
 
 
-@functools.lru_cache(KEPT)
-def _compiled(text: str) -> "tuple[int, object]":
+@functools.cache
+def _compiler() -> "llvm.LLJIT":
     import llvmlite.binding as llvm
 
+    return llvm.create_lljit_compiler(_target_machine())
+
+
+@functools.lru_cache(KEPT)
+def _compiled(text: str) -> "llvm.ResourceTracker":
+    """Machine code, which lasts as long as what is given."""
+    import llvmlite.binding as llvm
+
+    builder = llvm.JITLibraryBuilder().add_ir(text).export_symbol("kernel")
+    builder.import_symbol("_Py_NoneStruct", id(None))
     for name in set(re.findall(r"^declare .*? @(?!llvm\.)([\w.]+)\(", text, re.MULTILINE)):
         known = getattr(pythonapi, name, None) if name.startswith("Py") else None
-        at = address(name) if known is None else ctypes.cast(known, ctypes.c_void_p).value
-        llvm.add_symbol(name, at)
-    llvm.add_symbol("_Py_NoneStruct", id(None))
-    module = llvm.parse_assembly(text)
-    engine = llvm.create_mcjit_compiler(module, _target_machine())
-    engine.finalize_object()
-    return engine.get_function_address("kernel"), engine
+        builder.import_symbol(name, address(name) if known is None else ctypes.cast(known, ctypes.c_void_p).value)
+    with _compiling:
+        return builder.link(_compiler(), f"kernel {next(_serials)}")
 
 
 class _Method(ctypes.Structure):
@@ -84,12 +94,12 @@ class _Method(ctypes.Structure):
 
 def function(kernel: Kernel) -> Callable[..., object]:
     """The function that a kernel is, which keeps alive what it needs."""
-    at, engine = _compiled(kernel.text)
-    method = _Method(b"kernel", at, _FASTCALL, b"A native kernel.")
+    code = _compiled(kernel.text)
+    method = _Method(b"kernel", code["kernel"], _FASTCALL, b"A native kernel.")
     make = pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    return cast("Callable[..., object]", make(ctypes.addressof(method), (*kernel.helpers, method, engine), None))
+    return cast("Callable[..., object]", make(ctypes.addressof(method), (*kernel.helpers, method, code), None))
 
 
 def assembly(kernel: Kernel) -> str:

@@ -11,13 +11,16 @@ from typing import Final, cast
 
 import attrs
 
-from fgrad.compile.frames import Frame, element, kept_type
+from fgrad.compile.frames import Frame, element, is_array, kept_type
 from fgrad.compile.products import Factor, Product
 from fgrad.compile.regions import PRODUCTS, WHOLE, Loop, Plan, Shape, View, dense
 from fgrad.compile.registers import ARITHMETIC, COMPARISONS, LOGIC, WIDTHS, Code
 from fgrad.compile.rewrite import plain
+from fgrad.compile.zeros import STRONG
 from fgrad.graph import Link
 
+PART: Final = 1024
+"""So many numbers are summed at a time, where there are many: then these sums, with what their rounding loses."""
 FEW: Final = 12
 """So many numbers, or sums, are kept in registers through a loop; more of them in memory."""
 
@@ -45,6 +48,7 @@ class LoopWriter:
     left: Callable[[int, str], None] = lambda place, x: None
     """Told of each number that is computed, where there are no axes."""
     lanes: int = 1
+    in_parts: bool = False
     mask: str = ""
     places: str = ""
     groups: list[list[int]] = attrs.field(factory=list)  # axes that are gone through as one
@@ -98,15 +102,15 @@ class LoopWriter:
         code.lines = [*around, *self.outside]
         for place in reductions:
             self._prepare(place)
-        for i in range(len(shape) - 1):
-            axis = f"{name}.{i}"
+        axes = [(f"{name}.{i}", size, 1) for i, size in enumerate(shape[:-1])]
+        axes += [(f"{name}.part", shape[-1], PART)] if self.in_parts else []
+        for axis, _, _ in axes:
             code.lines += [f"  br label %{axis}.head", f"{axis}.head:", f"  br label %{axis}", f"{axis}:"]
             code.value(f"phi i64 [ 0, %{axis}.head ], [ %{axis}.next, %{axis}.end ]", f"%{axis}.i")
         code.lines += [f"  br label %{name}.head", f"{name}.head:", *self.ahead, f"  br label %{name}", *body]
-        for i, size in reversed(list(enumerate(shape[:-1]))):
-            axis = f"{name}.{i}"
+        for axis, size, step in reversed(axes):
             code.lines += [f"  br label %{axis}.end", f"{axis}.end:"]
-            code.value(f"add i64 %{axis}.i, 1", f"%{axis}.next")
+            code.value(f"add i64 %{axis}.i, {step}", f"%{axis}.next")
             more = code.value(f"icmp ult i64 %{axis}.next, {size}")
             code.lines += [f"  br i1 {more}, label %{axis}, label %{axis}.done", f"{axis}.done:"]
         for place in reductions:
@@ -116,15 +120,20 @@ class LoopWriter:
         """The innermost loop, and what is done with its sums."""
         code, name, lanes = self.code, self.name, self.lanes
         code.lanes = lanes
+        self.in_parts = bool(summed) and not self.indices and n >= 2 * PART
+        start, end = (f"%{name}.part.i", f"%{name}.limit") if self.in_parts else ("0", str(n))
+        if self.in_parts:
+            self.ahead += [
+                f"  %{name}.full = add i64 {start}, {PART}",
+                f"  %{name}.last = icmp ugt i64 %{name}.full, {n}",
+            ]
+            self.ahead.append(f"  {end} = select i1 %{name}.last, i64 {n}, i64 %{name}.full")
         code.lines.append(f"{name}:")
-        i = code.value(f"phi i64 [ 0, %{name}.head ], [ %{name}.next, %{name} ]", f"%{name}.i")
+        i = code.value(f"phi i64 [ {start}, %{name}.head ], [ %{name}.next, %{name} ]", f"%{name}.i")
         if len(summed) <= FEW:
             for place in summed:
-                kind = element(self.known.kind(place))
-                start = self._first(place)
-                code.value(
-                    f"phi {code.type(kind)} [ {start}, %{name}.head ], [ %s{place}.next, %{name} ]", f"%s{place}"
-                )
+                edges = f"[ {self._first(place)}, %{name}.head ], [ %s{place}.next, %{name} ]"
+                code.value(f"phi {code.type(element(self.known.kind(place)))} {edges}", f"%s{place}")
         if n % lanes:
             self.mask = code.value(f"icmp ult <{lanes} x i64> {self._along()}, splat (i64 {n})", f"%{name}.mask")
         for place in self.loop.steps:
@@ -135,7 +144,7 @@ class LoopWriter:
                 if place in self.function.memory:
                     self._store(place)
         code.value(f"add i64 {i}, {lanes}", f"%{name}.next")
-        more = code.value(f"icmp ult i64 %{name}.next, {n}")
+        more = code.value(f"icmp ult i64 %{name}.next, {end}")
         code.lines += [f"  br i1 {more}, label %{name}, label %{name}.done", f"{name}.done:"]
         for place in summed:
             self._close(place, len(summed) <= FEW)
@@ -243,8 +252,11 @@ class LoopWriter:
         start = code.number(kind, 0.0) if kind == "i8" else self._first(place)
         if place in self.function.memory:
             self.function.each(self.function.memory[place], self.known.kind(place).size, kind, lambda at: start)
-        elif self.indices:
+        elif self.indices or self.in_parts:
             code.lines.append(f"  store {kind} {start}, ptr {self._slot(place)}")
+        if self.in_parts and place not in self.function.memory:
+            self.function.reserve(f"%{self.name}.lost{place}", kind, 1)
+            code.lines.append(f"  store {kind} {code.number(kind, 0.0)}, ptr %{self.name}.lost{place}")
 
     def _add(self, place: int, over_last: bool, in_registers: bool) -> None:
         """Add what there is now."""
@@ -311,14 +323,24 @@ class LoopWriter:
             vector = code.value(f"load {code.type(kind)}, ptr %{self.name}.sum{place}")
         found = code.across(_ACROSS.get(self._op(place), "fadd"), kind, vector)
         code.lanes = 1
-        if place not in self.function.memory and not self.indices:
+        if place not in self.function.memory and not self.indices and not self.in_parts:
             self.function.scalars[place] = found
             return
         at = self._slot(place)
         old = code.value(f"load {kind}, ptr {at}")
-        code.lines.append(
-            f"  store {kind} {_COMBINE.get(self._op(place), ARITHMETIC['add'])(code, kind, old, found)}, ptr {at}"
-        )
+        if self.in_parts and self._op(place) not in _COMBINE and place not in self.function.memory:
+            found = self._restored(place, old, found)
+        code.lines.append(f"  store {kind} {self._combined(place, old, found)}, ptr {at}")
+
+    def _restored(self, place: int, old: str, x: str) -> str:
+        """What is to be added, with what was lost when the part before was (W. Kahan, 1965)."""
+        code, kind, lost = self.code, element(self.known.kind(place)), f"%{self.name}.lost{place}"
+        x = code.value(f"fsub {kind} {x}, {code.value(f'load {kind}, ptr {lost}')}")
+        new = code.value(f"fadd {kind} {old}, {x}")
+        more = code.value(f"fsub {kind} {code.value(f'fsub {kind} {new}, {old}')}, {x}")
+        finite = code.compare("ord", kind, more, more)
+        code.lines.append(f"  store {kind} {code.select(kind, finite, more, code.number(kind, 0.0))}, ptr {lost}")
+        return x
 
     def _finish(self, place: int) -> None:
         """Take a result out of its memory, if it is a number; of a mean, divide."""
@@ -326,7 +348,7 @@ class LoopWriter:
         code.lanes = 1
         kind = element(result)
         count = code.number(kind, prod(self.known.whole(place)) / result.size)
-        if place not in function.memory and self.indices:
+        if place not in function.memory and (self.indices or self.in_parts):
             function.scalars[place] = code.value(f"load {kind}, ptr {self._slot(place)}")
         if place in function.memory:
             if self._op(place) == "mean":
@@ -350,7 +372,7 @@ class LoopWriter:
         if op.name == "where":
             (condition,) = self._operands(place, "i1", [0])
             return code.select(made, condition, *self._operands(place, made, [1, 2]))
-        if op.name == "scale" and kinds.count("i1") == 1:
+        if op.name in ("scale", STRONG.name) and kinds.count("i1") == 1:
             factor = kinds.index("i1")  # the strong zero: where a factor is 0, so is the product
             (condition,), (x,) = self._operands(place, "i1", [factor]), self._operands(place, made, [1 - factor])
             return code.select(made, condition, x, code.number(made, 0.0))
@@ -359,6 +381,9 @@ class LoopWriter:
             return COMPARISONS[op.name](code, common, *self._operands(place, common))
         if op.name in LOGIC:
             return LOGIC[op.name](code, *self._operands(place, "i1"))
+        if op.name == "pow" and type(parents[1]) is float and parents[1] == 0.5 and is_array(self.known.kind(place)):
+            # As NumPy has it: nan at -inf.
+            return code.intrinsic("sqrt", made, self._operands(place, made, [0])[0])
         if op.name in WHOLE:  # of one number, or two
             factors = self._operands(place, made)
             return code.arithmetic("fmul", made, *factors) if op.name in PRODUCTS else factors[0]

@@ -19,6 +19,7 @@ from fgrad.compile.leaves import packer
 from fgrad.compile.native import KERNEL, Native, in_python, native
 from fgrad.compile.rewrite import Typed, rewritten, typed_graph
 from fgrad.compile.source import NUMBERS, Guard, Outcome, Source, identifier, write
+from fgrad.compile.zeros import strengthened
 from fgrad.graph import Link, Program
 from fgrad.node import Node, concrete
 from fgrad.trace import Call, Trace, argument_namer, call_keyed, describe, keyed, run
@@ -64,14 +65,12 @@ class Path:
                     found = self._fast(*leaves)
             else:
                 found = self._fast(*leaves)
+            if found is None or not self._scales:
+                return found
+            total = sum(cast("tuple[float, ...]", found)) if self._numbers else _total(found)
         except (ArithmeticError, ValueError):
             return self._carefully(leaves)
-        if found is None or not self._scales:
-            return found
-        if self._numbers:
-            total = sum(cast("tuple[float, ...]", found))
-            return found if total == total else self._carefully(leaves)
-        return self._carefully(leaves) if _hold_nan(found) else found
+        return found if total == total else self._carefully(leaves)
 
     def _carefully(self, leaves: tuple[object, ...]) -> Outcome:
         """Do the program op by op: where Python's numbers raise it gives inf or nan, and 0 times nan is 0."""
@@ -84,8 +83,8 @@ class Path:
         return found[:count]
 
 
-def _hold_nan(xs: tuple[object, ...]) -> bool:
-    """Whether a nan may be among some numbers and arrays; their sum is soon found, and seldom nan without."""
+def _total(xs: tuple[object, ...]) -> float:
+    """A sum of some numbers and arrays: nan if one is among them, and seldom without."""
     total = 0.0
     for x in xs:
         if type(x) in NUMBERS:
@@ -93,7 +92,7 @@ def _hold_nan(xs: tuple[object, ...]) -> bool:
         else:
             flat = x.reshape(-1)  # type: ignore[attr-defined]  # an array, or one of its numbers
             total += flat @ flat if 1 < flat.shape[0] <= 10_000 else flat.sum()  # as in `scale`
-    return total != total
+    return total
 
 
 # --- from a function to a path ---------------------------------------------------------------------------------------
@@ -111,6 +110,7 @@ class Lowered:
     def shorter(self, fast_math: bool) -> "Lowered":
         """With the program rewritten by all passes."""
         short = joined(rewritten(self.typed, fast_math), fast_math)
+        short = strengthened(short, short.program.outputs[len(self.traced.outputs) :])
         return attrs.evolve(self, typed=short, fast_math=fast_math)
 
     @property

@@ -68,7 +68,7 @@ def _write_piece(frame: Frame, loop: Loop, name: str, left: set[int]) -> None:
     LoopWriter(piece, loop, name, left=lambda place, x: _keep(piece, place, x) if place in left else None).write()
     frame.code.lines.append(f"  call void @{name}({', '.join(arguments)})")
     head = f"define internal void @{name}({', '.join(arguments)}) nounwind noinline {{"
-    frame.functions.append("\n".join([head, *piece.reserved.values(), *code.lines, "  ret void", "}"]))
+    frame.functions.append("\n".join([head, *piece.on_stack(), *code.lines, "  ret void", "}"]))
 
 
 def _keep(frame: Frame, place: int, x: str) -> None:

@@ -8,7 +8,7 @@ lines where that shape is (). Within a loop a value is a register; from one to t
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Final, TypeAlias, cast
 
@@ -87,6 +87,7 @@ class Plan:
     constants: list[object]
     instead: dict[int, Op] = attrs.field(factory=dict)  # ops that do the same as those of some steps
     _operands: dict[int, list[View | None]] = attrs.field(factory=dict, init=False)  # a memo
+    _keys: dict[int, int] = attrs.field(factory=dict, init=False)  # of constants, which the plan keeps, by identity
 
     def kind(self, place: int) -> Kind:
         """The kind of a value or of an array among the constants."""
@@ -116,11 +117,10 @@ class Plan:
             return x.place
         if not kind_of(x).shape:
             return None
-        for i, known in enumerate(self.constants):
-            if known is x:
-                return -1 - i
-        self.constants.append(x)
-        return -len(self.constants)
+        if id(x) not in self._keys:
+            self.constants.append(x)
+            self._keys[id(x)] = -len(self.constants)
+        return self._keys[id(x)]
 
     def view(self, place: int) -> View:
         """How a value lies in memory, or in that of the one whose numbers it shows."""
@@ -146,10 +146,6 @@ class Plan:
         views = [self.view(cast("int", self.key(x))) for x in self.step(place)[1]]
         rank = max(len(view.strides) for view in views)
         return [attrs.evolve(v, strides=(0,) * (rank - len(v.strides)) + v.strides) for v in views]
-
-    def is_ready(self, place: int, waiting: Container[int]) -> bool:
-        """Whether all operands of a step are there."""
-        return all(view is None or view.base not in waiting for view in self.operands(place))
 
     def whole(self, place: int) -> Shape:
         """The shape over which a step is done: for each number of its result, and of what is summed for one."""
@@ -213,6 +209,9 @@ def plan(typed: Typed, can: Callable[[Op, Sequence[Kind], Kind, Sequence[object]
     found = Plan(typed, [False] * typed.program.arity, {}, [])
     for place, (op, parents, params) in enumerate(typed.program.steps, typed.program.arity):
         kinds = [found.of(x) for x in parents]
+        if any(type(x) is int and abs(x) > 2**53 for x in parents):
+            found.native.append(False)
+            continue
         if op.name == "matmul" and kinds[0].shape[-1] == 1:  # a column times a row
             op = found.instead[place] = TABLE["multiply"]
         found.native.append(can(op, kinds, typed.kinds[place], params))
@@ -336,35 +335,66 @@ def whole_block(known: Plan) -> Block:
 
 def _loops(known: Plan, places: Sequence[int]) -> list[Loop]:
     """Put the steps of a block into few loops: those first that nothing more will join."""
+    queue = _Queue(known, places)
     found: list[Loop] = []
-    waiting = {place: known.space(place) for place in places}
-    while waiting:
-        product = next((x for x in waiting if known.step(x)[0].name == "matmul" and known.is_ready(x, waiting)), None)
-        if product is None:
-            count = Counter(waiting.values())
-            loops = [Loop(shape, tuple(_ready(known, waiting, shape))) for shape in count]
-            found.append(max(loops, key=lambda loop: (len(loop.steps) == count[loop.shape], len(loop.steps))))
-        else:
-            found.append(Loop(waiting[product], (product,)))
-        for place in found[-1].steps:
-            del waiting[place]
+    while queue.waiting:
+        found.append(queue.take())
     return found
 
 
-def _ready(known: Plan, waiting: dict[int, Shape], shape: Shape) -> dict[int, None]:
-    """The steps over a shape that need nothing of what waits but each other, number by number."""
-    found: dict[int, None] = {}
-    for place, other in waiting.items():
-        if (
-            other == shape
-            and known.step(place)[0].name != "matmul"
-            and all(
-                view is None or view.base not in waiting or (view.base in found and is_register(known, view, shape))
-                for view in known.operands(place)
-            )
-        ):
-            found[place] = None
-    return found
+Kin: TypeAlias = tuple[Shape, int]
+"""What the steps of a loop have in common: their shape; a product of matrices is alone."""
+
+
+class _Queue:
+    """Steps that wait for a loop, and those of each kind of loop that could be done now."""
+
+    def __init__(self, known: Plan, places: Sequence[int]) -> None:
+        self.kin: dict[int, Kin] = {}
+        self.missing: dict[int, int] = {}  # of each step the operands that are neither done nor in the same loop
+        self.after: dict[tuple[int, bool], list[int]] = {}  # the steps that need one, as a register or not
+        self.open: dict[Kin, list[int]] = {}
+        self.waiting: Counter[Kin] = Counter()
+        for place in places:
+            alone = place if known.step(place)[0].name == "matmul" else -1
+            kin = self.kin[place] = known.space(place), alone
+            self.waiting[kin] += 1
+            needs = [view for view in known.operands(place) if view is not None and view.base in self.missing]
+            self.missing[place] = len(needs)
+            for view in needs:
+                same = self.kin[view.base] == kin and is_register(known, view, kin[0])
+                self.after.setdefault((view.base, same), []).append(place)
+        for place in [place for place, n in self.missing.items() if not n]:
+            self._open(place)
+
+    def _open(self, place: int) -> None:
+        """A step, and those that need it alone as a register, can be done."""
+        ready = [place]
+        while ready:
+            place = ready.pop()
+            self.open.setdefault(self.kin[place], []).append(place)
+            ready += self._without(place, register=True)
+
+    def _without(self, place: int, register: bool) -> list[int]:
+        """The steps that miss nothing now that one is there."""
+        found = []
+        for other in self.after.get((place, register), ()):
+            self.missing[other] -= 1
+            if not self.missing[other]:
+                found.append(other)
+        return found
+
+    def take(self) -> Loop:
+        """The next loop: a product, if there is one; else what is complete, and among these the largest."""
+        kin = max(self.open, key=lambda k: (k[1] >= 0, len(self.open[k]) == self.waiting[k], len(self.open[k])))
+        steps = tuple(sorted(self.open.pop(kin)))
+        self.waiting[kin] -= len(steps)
+        if not self.waiting[kin]:
+            del self.waiting[kin]
+        for place in steps:
+            for other in self._without(place, register=False):
+                self._open(other)
+        return Loop(kin[0], steps)
 
 
 def is_register(known: Plan, view: View, shape: Shape) -> bool:

@@ -233,6 +233,13 @@ def _extreme(how: str) -> Row:
     return row
 
 
+def _strong_scale(code: Code, kind: str, g: str, p: str) -> str:
+    c, zero = code.arithmetic("fmul", kind, g, p), code.number(kind, 0.0)
+    none = code.logic("or", code.compare("oeq", kind, g, zero), code.compare("oeq", kind, p, zero))
+    lost = code.logic("and", code.compare("uno", kind, c, c), none)
+    return code.select(kind, lost, zero, c)
+
+
 def _relu(code: Code, kind: str, x: str) -> str:
     zero = code.number(kind, 0.0)
     return code.select(kind, code.compare("uge", kind, x, zero), x, zero)
@@ -264,8 +271,6 @@ def _logaddexp(code: Code, kind: str, x: str, y: str) -> str:
 def _pow(code: Code, kind: str, x: str, y: str) -> str:
     if y == code.number(kind, 2.0):
         return code.arithmetic("fmul", kind, x, x)
-    if y == code.number(kind, 0.5) and code.lanes > 1:  # as NumPy has it: nan at -inf
-        return code.intrinsic("sqrt", kind, x)
     return code.function("pow", kind, x, y)
 
 
@@ -277,7 +282,8 @@ ARITHMETIC: Final[Mapping[str, Row]] = {
     "add": _instruction("fadd"),
     "subtract": _instruction("fsub"),
     "multiply": _instruction("fmul"),
-    "scale": _instruction("fmul"),  # right where no result is nan, as everywhere in compiled programs
+    "scale": _instruction("fmul"),  # right where no result is nan
+    "strong_scale": _strong_scale,
     "divide": _instruction("fdiv"),
     "negative": _instruction("fneg"),
     "positive": lambda code, kind, x: x,

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import attrs
 
-from fgrad.compile.frames import Kernel, element, is_array
+from fgrad.compile.frames import Kernel, element, is_array, kept_type
 from fgrad.compile.kernels import Function, can
 from fgrad.compile.regions import WHOLE, Plan, dense, plan, whole_block
 from fgrad.compile.registers import WIDTHS, Code
@@ -105,6 +105,7 @@ class _Scan(Function):
         for i in range(scan.step.program.arity):
             if i < scan.states or i in used:
                 self._take(i)
+        self.check_errors()
         for i in range(scan.states, len(outputs)):
             self.rows[-1 - i] = self.make(i, scan.results[i])
         self._find_memory()
@@ -239,7 +240,7 @@ class _Scan(Function):
     def _spare(self, i: int) -> str:
         """Where a state waits that was another before the step."""
         kind = self.scan.results[i]
-        self.reserve(f"%spare{i}", element(kind).replace("i1", "i8"), kind.size)
+        self.reserve(f"%spare{i}", kept_type(element(kind)), kind.size)
         return f"%spare{i}"
 
     def _place(self, y: object) -> str:
@@ -265,7 +266,7 @@ class _Scan(Function):
         x, code = self._value(y, element(self.scan.results[i])), self.code
         if element(kind) == "i1":
             x = code.value(f"zext i1 {x} to i8")
-        code.lines.append(f"  store {element(self.scan.results[i]).replace('i1', 'i8')} {x}, ptr {row}")
+        code.lines.append(f"  store {kept_type(element(self.scan.results[i]))} {x}, ptr {row}")
 
     def _row(self, array: str, at: str, kind: Kind) -> str:
         """The address of one step's numbers in an array of all steps'."""
