@@ -45,7 +45,7 @@ FLOORS = [
     ["control"],
     ["compile", "compile.functions"],
     ["compile.rewrite", "compile.leaves", "compile.captures"],
-    ["compile.source", "compile.zeros"],
+    ["compile.source", "compile.zeros", "compile.forms"],
     ["compile.registers", "compile.regions"],
     ["compile.products"],
     ["compile.frames"],

@@ -67,6 +67,11 @@ def sliced(c: Any, x: Any) -> Any:
     return fgrad.sigmoid(gates[:3]) * c + gates[3:], (c[::-1], c[1], gates[::2])
 
 
+def parts(c: Any, x: Any) -> Any:
+    joined = fgrad.concat([x, c]) * 0.5
+    return joined[2:5], (c[1:], c[0], joined[1], joined[4:5] * 2.0)
+
+
 def constants(c: Any, x: Any) -> Any:
     return np.arange(3.0), (ROWS[0], c)
 
@@ -78,6 +83,7 @@ SCANS: dict[str, Callable[[], Any]] = {
     "counted": lambda: scan(pair_step, (0.5, 0), XS),
     "swapped": lambda: scan(swapped, (ROWS[0], ROWS[1]), ROWS),
     "sliced": lambda: scan(sliced, ROWS[0], ROWS),
+    "parts": lambda: scan(parts, ROWS[0], ROWS),
     "constants": lambda: scan(constants, ROWS[0], ROWS),
     "nothing stacked": lambda: scan(lambda c, x: (c * 0.5 + x, None), 1.0, XS),
     "no xs": lambda: scan(lambda c, _: (c * 1.5, c), 1.0, length=5),
@@ -119,7 +125,8 @@ def recurrent(p: Any, xs: Any) -> Any:
 
     def step(c: Any, x: Any) -> Any:
         h, s = c
-        gates = fgrad.sigmoid(x @ p["u"] + h @ p["w"] + p["b"])
+        w = fgrad.concat([p["u"], p["w"]])
+        gates = fgrad.sigmoid(fgrad.concat([x, h]) @ w + p["b"])
         s = gates[:3] * s + gates[3:] * p["a"]
         return (fgrad.tanh(s), s), fgrad.sum(s * s)
 

@@ -11,7 +11,8 @@ from typing import Final
 import attrs
 
 from fgrad.arrays import numpy
-from fgrad.compile.regions import WHOLE, Block, Plan, is_register
+from fgrad.compile.forms import PUT
+from fgrad.compile.regions import WHOLE, Block, Plan, changed, is_register
 from fgrad.compile.registers import WIDTHS, Code
 from fgrad.compile.rewrite import Kind
 
@@ -47,6 +48,7 @@ def is_array(kind: Kind) -> bool:
 _HEAD: Final = object.__basicsize__  # what every object begins with; in an array follow its numbers' address, …
 _RUNTIME: Final = f"""\
 @_Py_NoneStruct = external global i8
+@_Py_NotImplementedStruct = external global i8
 declare ptr @PyTuple_New(i64)
 declare i32 @PyTuple_SetItem(ptr, i64, ptr)
 declare ptr @PyFloat_FromDouble(double)
@@ -130,7 +132,7 @@ define internal ptr @rounded(ptr %x) nounwind {{
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Frame:
     """A function while it is written: where its values are, and its instructions so far."""
 
@@ -267,29 +269,46 @@ class Frame:
             made = code.value(f"call ptr @boxed(ptr {made}, ptr {self.helper(kind.type, kind.type)})")
         code.lines.append(f"  call i32 @PyTuple_SetItem(ptr %results, i64 {i}, ptr {made})")
 
+    def look_for_nan(self, numbers: Sequence[tuple[str, str]]) -> None:
+        """Leave with NotImplemented if one of some numbers is nan, or if these are inf and -inf."""
+        code = self.code
+        total = code.number("double", 0.0)
+        for kind, x in numbers:
+            if kind != "i1":
+                total = code.value(f"fadd double {total}, {code.converted(x, kind, 'double')}")
+        self._leave_unless(code.compare("ord", "double", total, total), "@_Py_NotImplementedStruct")
+
+    def _leave_unless(self, held: str, result: str) -> None:
+        on, other = self.label(), self.label()
+        self.code.lines += [f"  br i1 {held}, label %{on}, label %{other}", f"{other}:"]
+        self.code.lines += [f"  call void @Py_IncRef(ptr {result})", "  call void @Py_DecRef(ptr %results)"]
+        self.code.lines += [*self._left(result), f"{on}:"]
+
     def check(self, place: int, was: bool) -> None:
         """Leave with None where a branch would be decided otherwise."""
         code, kind, held = self.code, element(self.known.kind(place)), self.scalars[place]
         if kind != "i1":
             held = code.compare("une", kind, held, code.number(kind, 0.0))
-        on, other = self.label(), self.label()
-        yes, no = (on, other) if was else (other, on)
-        code.lines += [f"  br i1 {held}, label %{yes}, label %{no}", f"{other}:"]
-        code.lines += ["  call void @Py_IncRef(ptr @_Py_NoneStruct)", "  call void @Py_DecRef(ptr %results)"]
-        code.lines += [*self._left("@_Py_NoneStruct"), f"{on}:"]
+        self._leave_unless(held if was else code.value(f"xor i1 {held}, true"), "@_Py_NoneStruct")
 
     # --- memory ------------------------------------------------------------------------------------------------------
     def between(self) -> set[int]:
         """The arrays that one loop leaves for another, and that are no results."""
         loops = {place: loop for loop in self.block.loops for place in loop.steps}
         found = {x for x in loops if self.known.step(x)[0].name in WHOLE and self.known.kind(x).size > 1}
+        found |= {x for x in loops if self.known.step(x)[0] is PUT}
         for place, loop in loops.items():
             for view in self.known.operands(place):
                 if view is None or view.base not in loops or self.known.kind(view.base).size == 1:
                     continue
                 if loops[view.base] is not loop or not is_register(self.known, view, loop.shape):
                     found.add(view.base)
-        return found.difference(self.memory)
+        return found.difference(self.memory, self.replaced.values())
+
+    @functools.cached_property
+    def replaced(self) -> dict[int, int]:
+        """The values that a step changes in their own place, by the place of that step."""
+        return changed(self.known, self.block.loops)
 
     def find_room(self, places: Sequence[int], shared: int = 0) -> None:
         """Find memory for some arrays, and so many bytes for numbers that several functions share."""
@@ -303,6 +322,8 @@ class Frame:
             at += size
         if shared:
             code.value(f"getelementptr i8, ptr %room, i64 {at}", "%shared")
+        for place, whole in sorted(self.replaced.items(), reverse=True):
+            self.memory[whole] = self.memory[place]
 
     def reserve(self, name: str, kind: str, size: int) -> None:
         """Reserve memory for some numbers, for as long as the function runs."""
@@ -314,6 +335,10 @@ class Frame:
             kind = element(self.known.kind(place))
             held = self.code.value(f"zext i1 {register} to i8") if kind == "i1" else register
             self.code.lines.append(f"  store {kept_type(kind)} {held}, ptr {self.memory[place]}")
+
+    def copy(self, to: str, given: str, size: int) -> None:
+        """Copy so many bytes."""
+        self.code.lines.append(f"  call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {given}, i64 {size}, i1 false)")
 
     def each(self, pointer: str, size: int, kind: str, change: Callable[[str], str]) -> None:
         """Change some numbers in memory, one after the other; `change` is told the address of each."""

@@ -9,6 +9,7 @@ from typing import cast
 import attrs
 
 from fgrad.compile import pieces
+from fgrad.compile.forms import PUT
 from fgrad.compile.frames import Frame, Kernel, element, is_array
 from fgrad.compile.nests import LoopWriter
 from fgrad.compile.regions import PRODUCTS, REDUCTIONS, SMALL, Block, Loop, Plan, is_basic
@@ -20,7 +21,7 @@ from fgrad.node import TABLE, Op
 
 def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]) -> bool:
     """Whether a step can be part of a kernel."""
-    if TABLE.get(op.name) is not op and op is not STRONG:
+    if TABLE.get(op.name) is not op and op not in (STRONG, PUT):
         return False
     given, made = [element(kind) or ("int" if kind.type is int else "") for kind in operands], element(result)
     if not all(given) or not made or not result.size or not all(kind.size for kind in operands):
@@ -29,6 +30,8 @@ def can(op: Op, operands: Sequence[Kind], result: Kind, params: Sequence[object]
         columns = operands[1].shape[-1] if op.name == "matmul" and len(operands[1].shape) > 1 else 1
         small = max(result.size, operands[0].size) * columns <= SMALL
         return small and all(map(is_array, operands)) and set(given) == {made} != {"i1"}
+    if op is PUT:
+        return all(x == made for x in given) and is_basic(cast("tuple[object, ...]", params[0]))
     if op.name == "scatter":
         return len(operands) == 1 and given[0] == made and is_basic(cast("tuple[object, ...]", params[1]))
     if op.name in REDUCTIONS:
@@ -69,6 +72,8 @@ class Function(Frame):
         self.write_loops()
         for place, was in self.block.guards:
             self.check(place, was)
+        if self.block.looks_for_nan:
+            self.look_for_nan([(element(self.known.kind(x)), self.scalars[x]) for x in outputs])
         for i, place in enumerate(outputs):
             if i not in arrays:
                 self.box(i, self.known.kind(place), self.scalars[place])

@@ -75,7 +75,7 @@ def _compiled(text: str) -> "llvm.ResourceTracker":
     import llvmlite.binding as llvm
 
     builder = llvm.JITLibraryBuilder().add_ir(text).export_symbol("kernel")
-    builder.import_symbol("_Py_NoneStruct", id(None))
+    builder.import_symbol("_Py_NoneStruct", id(None)).import_symbol("_Py_NotImplementedStruct", id(NotImplemented))
     for name in set(re.findall(r"^declare .*? @(?!llvm\.)([\w.]+)\(", text, re.MULTILINE)):
         known = getattr(pythonapi, name, None) if name.startswith("Py") else None
         builder.import_symbol(name, address(name) if known is None else ctypes.cast(known, ctypes.c_void_p).value)

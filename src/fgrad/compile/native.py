@@ -9,6 +9,7 @@ from typing import Final, cast
 import attrs
 
 from fgrad.compile import kernels, machine, regions, scans
+from fgrad.compile.forms import native_forms
 from fgrad.compile.frames import Kernel
 from fgrad.compile.inner import Compile, compiled_inside
 from fgrad.compile.regions import Block, Plan
@@ -29,6 +30,8 @@ class Native:
     typed: Typed
     guards: tuple[Guard, ...]
     kernels: tuple[Kernel, ...]
+    looks_for_nan: bool = False
+    """Whether the kernel that does all gives NotImplemented where a result is nan."""
 
     @property
     def function(self) -> Callable[..., object] | None:
@@ -53,7 +56,8 @@ def compile_step(fast_math: bool, made: list[Kernel]) -> Compile:
     """What compiles the program of a step: kernels do what they can."""
 
     def compile_(typed: Typed, name: str) -> Callable[..., object]:
-        found = native(typed, typed.program.outputs, (), fast_math)
+        formed = native_forms(typed)
+        found = native(formed, formed.program.outputs, (), fast_math)
         if found is None:
             return in_python(typed, name)
         made.extend(found.kernels)
@@ -72,11 +76,15 @@ def native(typed: Typed, outputs: Sequence[object], guards: Sequence[Guard], fas
     """Compile what can be done natively of a program that gives some outputs; None if there is nothing to gain."""
     made: list[Kernel] = []
 
+    looks: list[bool] = []
+
     def make(known: Plan, block: Block) -> Op:
+        looks.append(block.looks_for_nan)
         made.append(kernels.write(known, block, machine.bits(), fast_math))
         return Op(KERNEL, cast("Rule", machine.function(made[-1])))
 
     def make_scan(scan: Scan) -> Op | None:
+        scan = attrs.evolve(scan, step=native_forms(scan.step))
         kernel = scans.write(scan, machine.bits(), fast_math)
         if kernel is None:
             return None
@@ -89,4 +97,4 @@ def native(typed: Typed, outputs: Sequence[object], guards: Sequence[Guard], fas
         if not made:
             return None
         found = attrs.evolve(typed, program=attrs.evolve(typed.program, outputs=tuple(outputs))), list(guards)
-    return Native(found[0], tuple(found[1]), tuple(made))
+    return Native(found[0], tuple(found[1]), tuple(made), any(looks))

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import attrs
 
+from fgrad.compile.forms import PUT
 from fgrad.compile.frames import Frame, element, is_array, kept_type
 from fgrad.compile.products import Factor, Product
 from fgrad.compile.regions import PRODUCTS, WHOLE, Loop, Plan, Shape, View, dense
@@ -80,7 +81,7 @@ class LoopWriter:
         else:
             self.code.lanes, self.ahead = 1, self.code.lines
             for place in self.loop.steps:
-                if self._op(place) == "scatter" and self.known.kind(place).size > 1:
+                if self._op(place) == PUT.name or (self._op(place) == "scatter" and self.known.kind(place).size > 1):
                     self._put_one(place)
                 else:
                     x = self.function.scalars[place] = self._step(place)
@@ -222,9 +223,9 @@ class LoopWriter:
     def _products(self, sums: Sequence[int]) -> dict[int, int]:
         """Which sums are of products that nothing else needs: they are added without being rounded."""
         found = {place: place for place in sums if self._op(place) in PRODUCTS}
-        for place in set(sums).difference(found):
+        for place in [place for place in sums if self._op(place) in ("sum", "mean")]:
             (x,) = self.known.step(place)[1]
-            if self._op(place) not in ("sum", "mean") or type(x) is not Link or x.place not in self.loop.steps:
+            if type(x) is not Link or x.place not in self.loop.steps:
                 continue
             op, parents, _ = self.known.step(x.place)
             floats = all("i1" not in element(self.known.of(y)) for y in parents)
@@ -250,7 +251,9 @@ class LoopWriter:
         """Fill the memory that a reduction adds to."""
         kind, code = kept_type(element(self.known.kind(place))), self.code
         start = code.number(kind, 0.0) if kind == "i8" else self._first(place)
-        if place in self.function.memory:
+        if self.known.step(place)[0] is PUT:
+            self._begin_with(place)
+        elif place in self.function.memory:
             self.function.each(self.function.memory[place], self.known.kind(place).size, kind, lambda at: start)
         elif self.indices or self.in_parts:
             code.lines.append(f"  store {kind} {start}, ptr {self._slot(place)}")
@@ -270,7 +273,7 @@ class LoopWriter:
             old = code.value(f"load {code.type(kind)}, ptr {at}")
         else:
             access = self._result(place)
-            if self._op(place) == "scatter":
+            if self._op(place) in ("scatter", PUT.name):
                 self._put(place, access)
                 return
             at = code.value(f"getelementptr {kind}, ptr {self._row(access, kind)}, i64 %{self.name}.i")
@@ -295,24 +298,47 @@ class LoopWriter:
         """Put a number in its place among zeros."""
         kind, access = element(self.known.kind(place)), self._result(place)
         self._prepare(place)
-        self.code.lanes, (x,) = 1, self._operands(place, kind)
+        self.code.lanes, row = 1, self._row(access, kind)
+        x = self._operands(place, kind)[-1]
         if kind == "i1":
             x = self.code.value(f"zext i1 {x} to i8")
-        self.code.lines.append(f"  store {kept_type(kind)} {x}, ptr {self._row(access, kind)}")
+        elif self._is_added(place):
+            x = self.code.arithmetic("fadd", kind, self.code.value(f"load {kind}, ptr {row}"), x)
+        self.code.lines.append(f"  store {kept_type(kind)} {x}, ptr {row}")
+        if self.known.kind(place).size == 1 and kind != "i1":
+            self.function.scalars[place] = x
+
+    def _is_added(self, place: int) -> bool:
+        """Whether a part is added to what is there."""
+        op, _, params = self.known.step(place)
+        return op is PUT and bool(params[1])
+
+    def _begin_with(self, place: int) -> None:
+        """Let a step that changes an array begin with a copy, where it may not change that."""
+        whole, kind = self.known.view(cast("Link", self.known.step(place)[1][0]).place), self.known.kind(place)
+        if self.function.memory.get(whole.base) != self.function.memory[place]:
+            size = kind.size * WIDTHS[element(kind)] // 8
+            given = self.code.value(
+                f"getelementptr {kept_type(element(kind))}, ptr {self.function.memory[whole.base]}, i64 {whole.offset}"
+            )
+            self.function.copy(self.function.memory[place], given, size)
 
     def _put(self, place: int, access: _Access) -> None:
         """Put what there is now in its places among zeros."""
         code, kind = self.code, element(self.known.kind(place))
-        (x,), row = self._operands(place, kind), self._row(access, kind)
+        x, row = self._operands(place, kind)[-1], self._row(access, kind)
         if kind == "i1":
             x = code.value(f"zext {code.type('i1')} {x} to {code.type('i8')}")
-        kept, stride = kept_type(kind), access.strides[-1]
+        kept, stride, added = kept_type(kind), access.strides[-1], self._is_added(place)
         if stride == 1:
             at = code.value(f"getelementptr {kept}, ptr {row}, i64 %{self.name}.i")
+            x = code.arithmetic("fadd", kind, code.loaded(kind, at, self.mask), x) if added else x
             code.stored(kept, x, at, self.mask)
             return
         far = code.value(f"mul <{self.lanes} x i64> {self._along()}, splat (i64 {stride})")
-        code.scatter(kept, x, code.value(f"getelementptr {kept}, ptr {row}, <{self.lanes} x i64> {far}"), self.mask)
+        at = code.value(f"getelementptr {kept}, ptr {row}, <{self.lanes} x i64> {far}")
+        x = code.arithmetic("fadd", kind, code.gather(kind, at, self.mask), x) if added else x
+        code.scatter(kept, x, at, self.mask)
 
     def _close(self, place: int, in_registers: bool) -> None:
         """Put the lanes of a sum together."""

@@ -14,6 +14,7 @@ import attrs
 from fgrad import errors, tree
 from fgrad.arrays import quiet
 from fgrad.calls import is_operand
+from fgrad.compile.forms import native_forms
 from fgrad.compile.inner import PROGRAMS, compiled_inside, joined
 from fgrad.compile.leaves import packer
 from fgrad.compile.native import KERNEL, Native, in_python, native
@@ -51,7 +52,8 @@ class Path:
         whole = self.native and self.native.function
         self._fast = cast("Callable[..., Outcome]", whole or self.source.compiled())
         self._arrays = not whole and any(kind.type not in NUMBERS for kind in self.typed.kinds)
-        self._scales = any(op.name in ("scale", *PROGRAMS) for op, _, _ in self.typed.program.steps)
+        looks = whole is not None and self.native is not None and self.native.looks_for_nan
+        self._scales = not looks and any(op.name in ("scale", *PROGRAMS) for op, _, _ in self.typed.program.steps)
         outputs = self.typed.program.outputs[: len(self.typed.program.outputs) - len(self.guards)]
         self._numbers = all(type(x) is Link and self.typed.kinds[x.place].type in NUMBERS for x in outputs)
 
@@ -66,7 +68,7 @@ class Path:
             else:
                 found = self._fast(*leaves)
             if found is None or not self._scales:
-                return found
+                return self._carefully(leaves) if found is NotImplemented else found
             total = sum(cast("tuple[float, ...]", found)) if self._numbers else _total(found)
         except (ArithmeticError, ValueError):
             return self._carefully(leaves)
@@ -126,7 +128,8 @@ class Lowered:
 
     def native(self) -> Native | None:
         """What kernels can do of it."""
-        return native(self.typed, self.outputs, self.guards, self.fast_math)
+        formed = attrs.evolve(self, typed=native_forms(self.typed))
+        return native(formed.typed, formed.outputs, formed.guards, self.fast_math)
 
     def source(self, found: Native | None = None) -> Source:
         """The program as Python; what is left of it to Python where kernels do the rest."""

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, cast
 
 import attrs
 
+from fgrad.compile.forms import PUT
 from fgrad.compile.rewrite import Kind, Typed, kind_of
 from fgrad.compile.source import Guard
 from fgrad.graph import Link, Program, Step
@@ -28,7 +29,7 @@ LARGEST: Final = 100_000
 """So many steps of a program are compiled natively at most: LLVM takes a tenth of a millisecond for each."""
 PRODUCTS: Final = frozenset(["matmul", "vecdot"])
 REDUCTIONS: Final = frozenset(["sum", "mean", "max", "min", *PRODUCTS])
-WHOLE: Final = REDUCTIONS | {"scatter"}
+WHOLE: Final = REDUCTIONS | {"scatter", PUT.name}
 """Ops over the numbers of their operands, whose results are complete when the loop is."""
 SMALL: Final = 1 << 15
 """A product of matrices with so many products of numbers at most is a loop of ours; larger ones are BLAS's."""
@@ -60,6 +61,8 @@ class Block:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     guards: tuple[tuple[int, bool], ...]
+    looks_for_nan: bool = False
+    """Whether it says so if one of its results, all numbers, is nan."""
 
 
 @functools.cache
@@ -139,6 +142,10 @@ class Plan:
         space = self.whole(place)
         if op.name == "matmul":
             return [_along(view, space) for view in _spread(self.factors(place))]
+        if op is PUT:  # of the array that it changes, it needs that it is there
+            whole, part = cast("tuple[int, int | None]", tuple(keys))
+            there = _along(View(whole, 0, ()), space)
+            return [there, None if part is None else _along(self.view(part), space)]
         return [None if key is None else _along(self.view(key), space) for key in keys]
 
     def factors(self, place: int) -> list[View]:
@@ -152,6 +159,8 @@ class Plan:
         op, parents, _ = self.step(place)
         if op.name not in WHOLE:
             return self.kind(place).shape
+        if op is PUT:
+            return self.of(parents[1]).shape
         first, *rest = [self.of(x).shape for x in parents]
         if op.name == "matmul":
             return _product(first, rest[0])
@@ -169,9 +178,9 @@ class Plan:
         """Where, along the axes of its loop, the result of a step is that is made as a whole: 0 where it is summed."""
         op, _, params = self.step(place)
         space = self.whole(place)
-        if op.name == "scatter":
-            result = self.kind(place).shape
-            found = _indexed(View(place, 0, dense(result)), result, cast("tuple[object, ...]", params[1]))
+        if op.name == "scatter" or op is PUT:
+            result, index = self.kind(place).shape, params[0] if op is PUT else params[1]
+            found = _indexed(View(place, 0, dense(result)), result, cast("tuple[object, ...]", index))
             return _along(cast("View", found), space)
         summed = self.summed(place)
         return _along(View(place, 0, dense(tuple([1 if i in summed else n for i, n in enumerate(space)]))), space)
@@ -327,6 +336,17 @@ def _block(known: Plan, places: Sequence[int], needed: set[int], guards: Iterabl
     return Block(tuple(_loops(known, places)), tuple(inputs), tuple([x for x in places if x in needed]), checks)
 
 
+def changed(known: Plan, loops: Iterable[Loop]) -> dict[int, int]:
+    """The values of a block that a step of it changes in their own place, by the place of that step."""
+    steps = [place for loop in loops for place in loop.steps]
+    found = {
+        place: known.view(cast("Link", known.step(place)[1][0]).place).base
+        for place in steps
+        if known.step(place)[0] is PUT
+    }
+    return {place: whole for place, whole in found.items() if whole in set(steps)}
+
+
 def whole_block(known: Plan) -> Block:
     """All native steps as one block, whose results are for others to find."""
     places = [place for place, native in enumerate(known.native) if native]
@@ -433,7 +453,8 @@ def fused(
         else:
             block = _block(known, places, needed, checks)
             if len(members) == 1:  # the whole program: its arguments and results are the block's
-                block = attrs.evolve(block, inputs=tuple(range(known.typed.program.arity)))
+                inputs, as_they_are = tuple(range(known.typed.program.arity)), not left and _are_all(block, outputs)
+                block = attrs.evolve(block, inputs=inputs, looks_for_nan=as_they_are and _gives_numbers(known, block))
             block = attrs.evolve(block, outputs=tuple(sorted(block.outputs, key=lambda x: order.get(x, 1))))
             link = draft.call(block, make(known, block))
             if block.guards:
@@ -441,6 +462,16 @@ def fused(
     done = Program(known.typed.program.arity, tuple(draft.steps), tuple(map(draft.now, outputs)))
     found += [attrs.evolve(guard, value=draft.now(guard.value)) for guard in left]
     return Typed(done, tuple(draft.kinds)), found
+
+
+def _are_all(block: Block, outputs: Sequence[object]) -> bool:
+    """Whether a block's results are just those of the program."""
+    places = [x.place if type(x) is Link else -1 for x in outputs]
+    return sorted(places) == sorted(block.outputs)
+
+
+def _gives_numbers(known: Plan, block: Block) -> bool:
+    return all(known.kind(x).size == 1 and not known.kind(x).shape for x in block.outputs)
 
 
 def _is_checked(known: Plan, guard: Guard) -> bool:

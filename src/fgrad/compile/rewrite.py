@@ -150,7 +150,7 @@ def validate(typed: Typed) -> Typed:
     return typed
 
 
-class _Draft:
+class Draft:
     """A program while it is written anew, from an old one: its steps so far, and what has become of old values."""
 
     def __init__(self, old: Typed) -> None:
@@ -198,7 +198,7 @@ def live(typed: Typed) -> Typed:
                     needed[x.place] = True
     if all(needed[arity:]):
         return typed
-    draft = _Draft(typed)
+    draft = Draft(typed)
     for i, step in enumerate(draft.walk()):
         draft.now.append(draft.append(*step) if needed[arity + i] else None)
     return draft.done(changed=True)
@@ -215,7 +215,7 @@ def shared(typed: Typed) -> Typed:
     >>> shared(typed(trace(lambda a, b: a * b + b * a)(2.0, 3.0))).program
     <Program of 2 inputs, 2 steps, 1 outputs>
     """
-    draft = _Draft(typed)
+    draft = Draft(typed)
     known: dict[Hashable, Link] = {}
     for op, parents, params, kind in draft.walk():
         keys = [x.place if type(x) is Link else identity(x) for x in parents]
@@ -259,7 +259,7 @@ def folded(typed: Typed) -> Typed:
     """
     if not any(_are_constants(parents) for _, parents, _ in typed.program.steps):
         return typed  # the rule, and the quick way
-    draft, changed = _Draft(typed), False
+    draft, changed = Draft(typed), False
     with quiet():
         for op, parents, params, kind in draft.walk():
             found = _computed(op, parents, params, kind) if _are_constants(parents) else None
@@ -573,7 +573,7 @@ _NEW: Final = frozenset(["where", "broadcast_to", "astype"])  # what lays its re
 _VIEWS: Final = frozenset(["reshape", "permute_dims", "matrix_transpose"])
 
 
-class _Lawful(_Draft):
+class _Lawful(Draft):
     """A program while laws are applied: also how often values are used, and which arrays lie densely in memory.
 
     A ufunc gives a dense array, with the axes in its operands' order, so that a ufunc that changes no number keeps the

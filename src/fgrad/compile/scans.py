@@ -88,7 +88,7 @@ def _is_whole(known: Plan, place: int) -> bool:
     return view.strides == dense(known.kind(place).shape) and view.base >= 0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class _Scan(Function):
     """The function of a scan while it is written."""
 
@@ -190,7 +190,7 @@ class _Scan(Function):
 
     # --- in each step ------------------------------------------------------------------------------------------------
     def _begin_step(self, at: str) -> None:
-        """Find this step's slices and states; stack what it was given."""
+        """Find this step's slices and states; stack what it was given, before it is another."""
         code, scan = self.code, self.scan
         for i in range(scan.states):
             if i in self.counters:
@@ -246,14 +246,18 @@ class _Scan(Function):
     def _place(self, y: object) -> str:
         """The address of an array that is a result of the step."""
         if type(y) is Link:
-            return self.memory[self._base(y)]
+            view = self.known.view(y.place)
+            far = view.offset * WIDTHS[element(self.known.kind(y.place))] // 8
+            at = self.memory[view.base]
+            return self.code.value(f"getelementptr i8, ptr {at}, i64 {far}") if far else at
         return self.memory[cast("int", self.known.key(y))]
 
     def _value(self, y: object, kind: str) -> str:
         """A number that is a result of the step."""
         if type(y) is not Link:
             return self.code.number(kind, cast("float", y))
-        found, old = self.scalars[self._base(y)], element(self.known.kind(y.place)) or "double"
+        old, base = element(self.known.kind(y.place)) or "double", self._base(y)
+        found = self.scalars[base] if base in self.scalars else self._number(self._place(y), old)
         return self.code.converted(found, old, kind)
 
     def _stack(self, i: int, y: object, at: str) -> None:
@@ -280,5 +284,5 @@ class _Scan(Function):
         return code.value(f"icmp ne i8 {code.value(f'load i8, ptr {pointer}')}, 0")
 
     def _copy(self, to: str, given: str, kind: Kind) -> None:
-        size = kind.size * WIDTHS[element(kind)] // 8
-        self.code.lines.append(f"  call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {given}, i64 {size}, i1 false)")
+        """Copy an array."""
+        self.copy(to, given, kind.size * WIDTHS[element(kind)] // 8)
