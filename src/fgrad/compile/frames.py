@@ -46,7 +46,7 @@ def is_array(kind: Kind) -> bool:
 
 
 _HEAD: Final = object.__basicsize__  # what every object begins with; in an array follow its numbers' address, …
-_RUNTIME: Final = f"""\
+_DECLARED: Final = """\
 @_Py_NoneStruct = external global i8
 @_Py_NotImplementedStruct = external global i8
 declare ptr @PyTuple_New(i64)
@@ -56,7 +56,6 @@ declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyBool_FromLong(i64)
 declare ptr @PyLong_FromLongLong(i64)
 declare i64 @PyLong_AsLongLong(ptr)
-declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare i32 @PyObject_IsTrue(ptr)
 declare ptr @PyErr_Occurred()
 declare ptr @PyErr_NoMemory()
@@ -66,24 +65,15 @@ declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
 declare ptr @PyMem_RawMalloc(i64)
 declare void @PyMem_RawFree(ptr)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+"""
+RUNTIME: Final = f"""\
+declare ptr @PyObject_CallNoArgs(ptr)
+declare ptr @PyObject_CallOneArg(ptr, ptr)
+declare i32 @PyTuple_SetItem(ptr, i64, ptr)
+declare void @Py_DecRef(ptr)
 
-define internal ptr @item(ptr %tuple, i64 %i) nounwind alwaysinline {{
-  %items = getelementptr i8, ptr %tuple, i64 {tuple.__basicsize__}
-  %at = getelementptr ptr, ptr %items, i64 %i
-  %x = load ptr, ptr %at
-  ret ptr %x
-}}
-define internal ptr @argument(ptr %args, i64 %i) nounwind alwaysinline {{
-  %at = getelementptr ptr, ptr %args, i64 %i
-  %x = load ptr, ptr %at
-  ret ptr %x
-}}
-define internal double @number(ptr %float) nounwind alwaysinline {{
-  %at = getelementptr i8, ptr %float, i64 {float.__basicsize__ - 8}
-  %x = load double, ptr %at
-  ret double %x
-}}
-define internal ptr @numbers(ptr %array, ptr %ordered, ptr %keep) nounwind {{
+define ptr @fgrad_numbers(ptr %array, ptr %ordered, ptr %keep) nounwind {{
   ; of an array, or of a copy, if they do not lie one after the other
   %flags.at = getelementptr i8, ptr %array, i64 {_HEAD + 48}
   %flags = load i32, ptr %flags.at
@@ -103,7 +93,7 @@ found:
 none:
   ret ptr null
 }}
-define internal ptr @empty(ptr %results, i64 %i, ptr %make) nounwind {{
+define ptr @fgrad_empty(ptr %results, i64 %i, ptr %make) nounwind {{
   ; the memory of a new array, which is result i
   %array = call ptr @PyObject_CallNoArgs(ptr %make)
   %failed = icmp eq ptr %array, null
@@ -116,19 +106,26 @@ made:
 none:
   ret ptr null
 }}
-define internal ptr @boxed(ptr %object, ptr %make) nounwind {{
+define ptr @fgrad_boxed(ptr %object, ptr %make) nounwind {{
   ; a number of NumPy's, from Python's
   %number = call ptr @PyObject_CallOneArg(ptr %make, ptr %object)
   call void @Py_DecRef(ptr %object)
   ret ptr %number
 }}
-define internal ptr @rounded(ptr %x) nounwind {{
+define ptr @fgrad_rounded(ptr %x) nounwind {{
   %i = ptrtoint ptr %x to i64
   %j = add i64 %i, 63
   %k = and i64 %j, -64
   %y = inttoptr i64 %k to ptr
   ret ptr %y
 }}
+"""
+"""What all kernels call: it is compiled once."""
+_SHARED: Final = """\
+declare ptr @fgrad_numbers(ptr, ptr, ptr)
+declare ptr @fgrad_empty(ptr, i64, ptr)
+declare ptr @fgrad_boxed(ptr, ptr)
+declare ptr @fgrad_rounded(ptr)
 """
 
 
@@ -172,7 +169,7 @@ class Frame:
         failed = ["failed:", "  call void @Py_DecRef(ptr %results)", *self._left("null")]
         short = ["short:", "  call ptr @PyErr_NoMemory()", "  ret ptr null", "none:", "  ret ptr null", "}"]
         lines = [head, *slots, *self._frame(), *self.code.lines, *failed, *short]
-        return "\n".join([_RUNTIME, *self.code.declared.values(), *self.functions, *lines]) + "\n"
+        return "\n".join([_DECLARED, _SHARED, *self.code.declared.values(), *self.functions, *lines]) + "\n"
 
     def _frame(self) -> list[str]:
         """Find all memory that was reserved: on the stack, if that is little."""
@@ -182,7 +179,7 @@ class Frame:
             return [*lines, *self.on_stack()]
         lines += [f"  %raw = call ptr @PyMem_RawMalloc(i64 {sum(sizes.values()) + 64})", "  store ptr %raw, ptr %heap"]
         lines += ["  %no.room = icmp eq ptr %raw, null", "  br i1 %no.room, label %short, label %room.found"]
-        lines += ["room.found:", "  %frame = call ptr @rounded(ptr %raw)"]
+        lines += ["room.found:", "  %frame = call ptr @fgrad_rounded(ptr %raw)"]
         starts = accumulate(sizes.values(), initial=0)
         return lines + [
             f"  {name} = getelementptr i8, ptr %frame, i64 {at}" for name, at in zip(sizes, starts, strict=False)
@@ -218,7 +215,13 @@ class Frame:
     def helper(self, key: object, helper: object) -> str:
         """A Python object that the function calls."""
         i, _ = self.helpers.setdefault(key, (len(self.helpers), helper))
-        return self.code.value(f"call ptr @item(ptr %self, i64 {i})")
+        at = self.code.value(f"getelementptr i8, ptr %self, i64 {tuple.__basicsize__ + 8 * i}")
+        return self.code.value(f"load ptr, ptr {at}")
+
+    def argument(self, i: int) -> str:
+        """Argument i, an object."""
+        at = self.code.value(f"getelementptr ptr, ptr %args, i64 {i}")
+        return self.code.value(f"load ptr, ptr {at}")
 
     # --- arguments and results ---------------------------------------------------------------------------------------
     def read(self, i: int, place: int) -> None:
@@ -228,14 +231,15 @@ class Frame:
             constant = self.known.constants[-1 - place]
             given = self.helper(place, numpy().require(constant, requirements=["C", "A"]))
         else:
-            given = code.value(f"call ptr @argument(ptr %args, i64 {i})")
+            given = self.argument(i)
         if is_array(kind):
             self.memory[place] = self.numbers(given, name)
         elif element(kind) == "i1":
             held = code.value(f"call i32 @PyObject_IsTrue(ptr {given})")
             self.scalars[place] = code.value(f"icmp ne i32 {held}, 0", name)
         elif kind.type is float:
-            self.scalars[place] = code.value(f"call double @number(ptr {given})", name)
+            at = code.value(f"getelementptr i8, ptr {given}, i64 {float.__basicsize__ - 8}")
+            self.scalars[place] = code.value(f"load double, ptr {at}", name)
         else:
             found = code.value(f"call double @PyFloat_AsDouble(ptr {given})")
             self.scalars[place] = code.converted(found, "double", element(kind) or "double")
@@ -243,7 +247,7 @@ class Frame:
     def numbers(self, array: str, name: str) -> str:
         """The address of an array's numbers, or of a copy's that has them one after the other."""
         ordered = self.helper("ordered", _ordered)
-        self.code.value(f"call ptr @numbers(ptr {array}, ptr {ordered}, ptr %slot{self.slots})", name)
+        self.code.value(f"call ptr @fgrad_numbers(ptr {array}, ptr {ordered}, ptr %slot{self.slots})", name)
         self.slots += 1
         self.need(name)
         return name
@@ -252,7 +256,7 @@ class Frame:
         """Make the array that is result i: the address of its numbers."""
         empty = functools.partial(numpy().empty, kind.shape, kind.dtype)
         make = self.helper((kind.shape, kind.dtype), empty)
-        made = self.code.value(f"call ptr @empty(ptr %results, i64 {i}, ptr {make})", f"%result{i}")
+        made = self.code.value(f"call ptr @fgrad_empty(ptr %results, i64 {i}, ptr {make})", f"%result{i}")
         self.need(made)
         return made
 
@@ -266,8 +270,9 @@ class Frame:
         else:
             made = code.value(f"call ptr @PyFloat_FromDouble(double {code.converted(x, element(kind), 'double')})")
         if kind.type not in (float, int, bool):
-            made = code.value(f"call ptr @boxed(ptr {made}, ptr {self.helper(kind.type, kind.type)})")
-        code.lines.append(f"  call i32 @PyTuple_SetItem(ptr %results, i64 {i}, ptr {made})")
+            made = code.value(f"call ptr @fgrad_boxed(ptr {made}, ptr {self.helper(kind.type, kind.type)})")
+        at = code.value(f"getelementptr i8, ptr %results, i64 {tuple.__basicsize__ + 8 * i}")
+        code.lines.append(f"  store ptr {made}, ptr {at}")
 
     def look_for_nan(self, numbers: Sequence[tuple[str, str]]) -> None:
         """Leave with NotImplemented if one of some numbers is nan, or if these are inf and -inf."""

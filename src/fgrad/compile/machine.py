@@ -8,13 +8,13 @@ import ctypes
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import pythonapi
 from itertools import count
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Final, cast
 
-from fgrad.compile.frames import Kernel
+from fgrad.compile.frames import RUNTIME, Kernel
 from fgrad.compile.registers import address
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 KEPT: Final = 256
 """So many kernels' machine code is kept in memory, for programs that are the same."""
-_compiling: Final = Lock()
+_compiling: Final = RLock()
+_OBJECTS: Final = {"_Py_NoneStruct": None, "_Py_NotImplementedStruct": NotImplemented}
 _serials: Final = count(1)
 _FASTCALL: Final = 0x80  # METH_FASTCALL
 
@@ -71,16 +72,35 @@ def _compiler() -> "llvm.LLJIT":
 
 @functools.lru_cache(KEPT)
 def _compiled(text: str) -> "llvm.ResourceTracker":
-    """Machine code, which lasts as long as what is given."""
+    """Machine code of a kernel, which lasts as long as what is given."""
+    return _linked(text, ("kernel",))
+
+
+@functools.cache
+def _runtime() -> "llvm.ResourceTracker":
+    """Machine code of what all kernels call."""
+    return _linked(RUNTIME, re.findall(r"^define .*?@(\w+)\(", RUNTIME, re.MULTILINE))
+
+
+def _linked(text: str, names: Iterable[str]) -> "llvm.ResourceTracker":
     import llvmlite.binding as llvm
 
-    builder = llvm.JITLibraryBuilder().add_ir(text).export_symbol("kernel")
-    builder.import_symbol("_Py_NoneStruct", id(None)).import_symbol("_Py_NotImplementedStruct", id(NotImplemented))
-    for name in set(re.findall(r"^declare .*? @(?!llvm\.)([\w.]+)\(", text, re.MULTILINE)):
-        known = getattr(pythonapi, name, None) if name.startswith("Py") else None
-        builder.import_symbol(name, address(name) if known is None else ctypes.cast(known, ctypes.c_void_p).value)
+    builder = llvm.JITLibraryBuilder().add_ir(text)
+    for name in names:
+        builder.export_symbol(name)
+    for name in re.findall(r"^(?:declare .*?)?@(?!llvm\.)([\w.]+)(?:\(| = external)", text, re.MULTILINE):
+        builder.import_symbol(name, _found(name))
     with _compiling:
-        return builder.link(_compiler(), f"kernel {next(_serials)}")
+        return builder.link(_compiler(), f"fgrad {next(_serials)}")
+
+
+def _found(name: str) -> int | None:
+    """Where something is that a kernel uses: of Python's, ours, or the platform's."""
+    if name in _OBJECTS:
+        return id(_OBJECTS[name])
+    if name.startswith("Py"):
+        return ctypes.cast(getattr(pythonapi, name), ctypes.c_void_p).value
+    return cast("int", _runtime()[name]) if name.startswith("fgrad_") else address(name)
 
 
 class _Method(ctypes.Structure):

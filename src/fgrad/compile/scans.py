@@ -139,10 +139,10 @@ class _Scan(Function):
         """Take an argument apart; keep a state where it will be changed."""
         code, scan = self.code, self.scan
         if i in self.counters:
-            given = code.value(f"call ptr @argument(ptr %args, i64 {i})")
+            given = self.argument(i)
             self.kept[i] = code.value(f"call i64 @PyLong_AsLongLong(ptr {given})")
         elif scan.states <= i < scan.states + scan.slices:
-            given = code.value(f"call ptr @argument(ptr %args, i64 {i})")
+            given = self.argument(i)
             self.rows[i] = self.numbers(given, f"%rows{i}")
         else:
             self.read(i, i)
