@@ -528,14 +528,11 @@ def lawful(typed: Typed, laws: Sequence[Law] = LAWS) -> Typed:
     >>> lawful(typed(trace(lambda x: -(-x) * 1.0)(2.0))).program.outputs
     (Link(place=0),)
     """
-    draft, changed = _Lawful(typed), False
-    rules: dict[tuple[object, ...], list[tuple[Law, Pattern]]] = {}
+    draft, changed, laws = _Lawful(typed), False, tuple(laws)
     for op, parents, params, kind in draft.walk():
         heads = (op, *[draft.made[x.place] if type(x) is Link else _CONSTANT for x in parents])
-        if heads not in rules:
-            rules[heads] = [(law, variant) for law in laws for variant in law.variants if _may_match(variant, heads)]
         value: object = draft.append(op, parents, params, kind)
-        for law, variant in rules[heads]:
+        for law, variant in _applicable(laws, heads):
             found = draft.replaced(law, variant, cast("Link", value))
             if found is not None:
                 value, changed = found, True
@@ -545,6 +542,12 @@ def lawful(typed: Typed, laws: Sequence[Law] = LAWS) -> Typed:
 
 
 _CONSTANT: Final = Op("constant", impl=lambda value: value)  # stands for the op of what no op has made
+
+
+@functools.lru_cache(10_000)
+def _applicable(laws: tuple[Law, ...], heads: tuple[Op, ...]) -> list[tuple[Law, Pattern]]:
+    """The laws, and in which order of operands, that may hold of a step of an op on what these others have made."""
+    return [(law, variant) for law in laws for variant in law.variants if _may_match(variant, heads)]
 
 
 def _may_match(pattern: Pattern, heads: Sequence[object]) -> bool:
