@@ -22,14 +22,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from fgrad import errors, io, nn, optim, table
+from fgrad.compile.jit import jit
 from fgrad.files import replace_files
 from fgrad.show import plot
 from fgrad.transforms import value_and_grad
@@ -114,14 +116,23 @@ class Job:
     training: Rows
     held_out: Rows
 
-    def loss(self) -> Callable[[nn.MLP, Rows], float]:
-        """Make the function of a network and row numbers that training lowers."""
-        x = self.inputs(self.table.x)
+    @cached_property
+    def numbers(self) -> tuple[Floats, Floats | Rows]:
+        """The inputs, and the outputs or the indices of classes, that the network sees."""
+        y = self.table.y
+        return self.inputs(self.table.x), y.astype(np.int64) if self.table.classes else self.outputs(y[:, None])
+
+    def batch(self, rows: Rows) -> tuple[Floats, Floats | Rows]:
+        """Some rows of them."""
+        x, y = self.numbers
+        return x[rows], y[rows]
+
+    @property
+    def loss(self) -> Callable[[nn.MLP, Floats, Floats | Rows], float]:
+        """The function of a network, inputs and outputs that training lowers."""
         if self.table.classes:
-            labels = self.table.y.astype(np.int64)
-            return lambda model, rows: nn.cross_entropy(model(x[rows]), labels[rows])
-        y = self.outputs(self.table.y[:, None])
-        return lambda model, rows: nn.mse(model(x[rows]), y[rows])
+            return lambda model, x, labels: nn.cross_entropy(model(x), cast("Rows", labels))
+        return lambda model, x, y: nn.mse(model(x), cast("Floats", y))
 
     def plain(self, model: nn.MLP) -> nn.MLP:
         """Make the network that takes and gives numbers as they are in the table: the standards go into its weights."""
@@ -248,14 +259,15 @@ def _descend(
     job: Job, model: nn.MLP, options: Options, rate: float, seed: int, report: Report
 ) -> tuple[nn.MLP, dict[str, list[float]]]:
     """Gradient descent; also the losses of each epoch: the mean while it trains, and of the rows held out before it."""
-    loss, order = job.loss(), np.random.Generator(np.random.Philox(seed))
+    loss, order = jit(job.loss), np.random.Generator(np.random.Philox(seed))
+    step = jit(value_and_grad(job.loss))
     training, held_out = [], []
     for epoch in range(1, options.epochs + 1):
-        held_out.append(float(loss(model, job.held_out)))
+        held_out.append(float(loss(model, *job.batch(job.held_out))))
         rows = job.training if options.batch is None else order.permutation(job.training)
-        model, mean = _epoch(model, loss, rows, options.batch or len(rows), rate)
+        model, mean = _epoch(model, step, job, rows, options.batch or len(rows), rate)
         # The last step is judged too, for no other mean will tell of it.
-        last = float(loss(model, rows)) if epoch == options.epochs else mean
+        last = float(loss(model, *job.batch(rows))) if epoch == options.epochs else mean
         if not math.isfinite(mean + last):
             problem = f"the loss became {mean + last} in epoch {epoch}: try a --rate lower than {rate:g}"
             raise FloatingPointError(f"{options.data}: {problem}")
@@ -265,13 +277,13 @@ def _descend(
 
 
 def _epoch(
-    model: nn.MLP, loss: Callable[[nn.MLP, Rows], float], rows: Rows, size: int, rate: float
+    model: nn.MLP, step: Callable[..., tuple[float, nn.MLP]], job: Job, rows: Rows, size: int, rate: float
 ) -> tuple[nn.MLP, float]:
     """One step for each batch of rows; also the mean loss."""
-    step, total = value_and_grad(loss), 0.0
+    total = 0.0
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        value, gradient = step(model, batch)
+        value, gradient = step(model, *job.batch(batch))
         model = optim.sgd_step(model, gradient, rate)
         total += float(value) * len(batch)
     return model, total / len(rows)

@@ -55,4 +55,5 @@ def _hides(op: Op, params: Iterable[object]) -> bool:
     """Whether an op may hide a nan: itself, or in a program that it holds."""
     if op.name in HIDING:
         return True
-    return any(_hides(*step[::2]) for param in params if type(param) is Program for step in param.steps)
+    programs = [param for param in params if type(param) is Program]
+    return any(_hides(inner, more) for program in programs for inner, _, more in program.steps)
