@@ -112,5 +112,6 @@ CALLS: dict[str, list[Sample]] = {
         Sample(lambda xp, *args: recurrence(xp, *args, checkpoint=True), (M33, V3, np.vstack([M43, M23])), unrolled),
     ],
     "cond": [Sample(chosen, args, chosen_by_torch) for args in ((V3 + 3, V3), (V3 - 3, V3))],
+    "named": [Sample(lambda xp, x: fgrad.named(x, "a"), (V3,), lambda xp, x: x * 1.0)],
     "stop_gradient": [Sample(lambda xp, x: fgrad.stop_gradient(x), (V3,), lambda xp, x: x.detach())],
 }

@@ -135,7 +135,7 @@ def calling(name: str) -> Function:
     return lambda *xs: apply(TABLE[name], xs)
 
 
-FLOATS = [*[name for name in ARITHMETIC if name not in ("number", "astype", "strong_scale")], *COMPARISONS]
+FLOATS = [*[name for name in ARITHMETIC if name not in ("number", "named", "astype", "strong_scale")], *COMPARISONS]
 
 
 PRECISE: dict[str, Function] = {

@@ -469,6 +469,7 @@ _ROWS: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(["checkpoint", "cond", "while_loop", "custom_vjp", "custom_jvp"], _held),
     "scan": _scan,
     "stop_gradient": lambda op, numbers, args, params: args[0],
+    "named": lambda op, numbers, args, params: args[0],
     "number": lambda op, numbers, args, params: args[0],
 }
 

@@ -39,7 +39,8 @@ def loss(model: micro.MLP) -> float:
 
 def numbers(result: Any) -> Sequence[float]:
     """The loss, and the gradient neuron by neuron, weights before the bias."""
-    return (result[0], *tree.leaves(result[1]))
+    gradient: list[Any] = tree.leaves(result[1])
+    return (result[0], *gradient)
 
 
 def kernel_alone(compiled: Any, args: Sequence[object], kwargs: Mapping[str, object]) -> Callable[[], object]:

@@ -26,7 +26,17 @@ from fgrad.node import Node, concrete
 from fgrad.trace import Call, Trace, argument_namer, call_keyed, describe, keyed, run
 
 _VIEWS: Final = frozenset(
-    ("reshape", "permute_dims", "matrix_transpose", "getitem", "broadcast_to", "astype", "stop_gradient", "item")
+    (
+        "reshape",
+        "permute_dims",
+        "matrix_transpose",
+        "getitem",
+        "broadcast_to",
+        "astype",
+        "stop_gradient",
+        "named",
+        "item",
+    )
 )
 """Ops whose result may share memory with an argument."""
 

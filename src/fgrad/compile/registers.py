@@ -289,6 +289,7 @@ ARITHMETIC: Final[Mapping[str, Row]] = {
     "positive": lambda code, kind, x: x,
     "number": lambda code, kind, x: x,
     "stop_gradient": lambda code, kind, x: x,
+    "named": lambda code, kind, x: x,
     "astype": lambda code, kind, x: x,
     "square": lambda code, kind, x: code.arithmetic("fmul", kind, x, x),
     "reciprocal": lambda code, kind, x: code.arithmetic("fdiv", kind, code.number(kind, 1.0), x),

@@ -16,7 +16,7 @@ import attrs
 from fgrad.arrays import numpy
 from fgrad.compile.functions import compiled, text_of
 from fgrad.compile.rewrite import Kind, Typed
-from fgrad.graph import Link, Program
+from fgrad.graph import Link, Program, Step
 from fgrad.node import TABLE, Op
 from fgrad.ops.rows import array_rule
 
@@ -137,17 +137,21 @@ class _Writer:
     terms: list[str] = attrs.field(factory=list)  # how each value is referred to
     bare: dict[str, str] = attrs.field(factory=dict)  # a term in brackets, without them
     taken: set[str] = attrs.field(factory=set)
+    labels: dict[int, str] = attrs.field(factory=dict)
 
     def source(self, about: str) -> Source:
         inputs = [self._fresh(x) for x in self.inputs]
         self.terms += inputs
-        inlined, waiting = self._inlined(), self._guards_by_place()
+        self.labels = self._labels()
+        inlined, waiting = self._inlined().difference(self.labels), self._guards_by_place()
         over = self._written_over(inlined)
         targets = set(over.values())
         for place in range(len(inputs)):
             self._check(waiting, place)
         for place, step in enumerate(self.program.steps, len(inputs)):
-            if place in over:
+            if step[0] is TABLE["named"]:
+                self.terms.append(self._term(step[1][0]))
+            elif place in over:
                 self.lines.append(self._over(over[place], *step))
                 self.terms.append(self.terms[over[place]])
             else:
@@ -169,8 +173,16 @@ class _Writer:
             self.terms.append(f"({term})" if " " in term or term[0] in "-+" else term)
             self.bare[self.terms[-1]] = term
             return
-        self.terms.append(self._fresh(f"v{place - self.program.arity}"))
+        self.terms.append(self._fresh(self.labels.get(place, f"v{place - self.program.arity}")))
         self.lines.append(f"{self.terms[-1]} = {term}")
+
+    def _labels(self) -> dict[int, str]:
+        """The names that users gave to values: to what they labelled."""
+        steps = [(x.place, params[0]) for op, (x, *_), params in self._named() if type(x) is Link]
+        return {place: identifier(cast("str", label)) for place, label in reversed(steps)}
+
+    def _named(self) -> list[Step]:
+        return [step for step in self.program.steps if step[0] is TABLE["named"]]
 
     def _inlined(self) -> set[int]:
         """The values that stand just once, in a later step, so that they need no name."""

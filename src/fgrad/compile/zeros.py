@@ -34,8 +34,8 @@ def strengthened(typed: Typed, decided: Iterable[object] = ()) -> Typed:
     >>> from fgrad.compile.rewrite import typed
     >>> slope = grad(lambda x: where(x > 0, sqrt(x) * 3.0, 0.0))
     >>> traced = typed(trace(lambda x: where(slope(x) > 1, 1.0, 2.0))(3.0))
-    >>> [op.name for op, _, _ in strengthened(traced).program.steps if "scale" in op.name]
-    ['strong_scale']
+    >>> {op.name for op, _, _ in strengthened(traced).program.steps if "scale" in op.name}
+    {'strong_scale'}
     """
     program, scale = typed.program, TABLE["scale"]
     if not any(op is scale for op, _, _ in program.steps):

@@ -130,6 +130,33 @@ def number(x: Value) -> Value:
     return x if dtype_of(x) is None else apply(_number, (x,))
 
 
+_named: Op = linear(
+    "named",
+    lambda x, label: x,
+    lambda g, x, label: g,
+    lambda op, args, batched, params, size: apply(op, tuple(args), params),
+)
+
+
+@public()
+def named(x: X, label: str) -> X:
+    """The same value, with a label for drawings, explanations and compiled programs.
+
+    >>> from fgrad import jit
+    >>> def more(x: float) -> float:
+    ...     return named(x * x, "area") + 1.0
+    >>> print(jit(more).source(2.0))
+    # from more, ...
+    def more(x):
+        area = x * x
+        return (area + 1.0,)
+    <BLANKLINE>
+    """
+    if not isinstance(label, str) or not label.strip():
+        raise errors.ArgumentError(f"a label is a text with a word in it, not {label!r}: write named(x, 'hidden')")
+    return cast("X", apply(_named, (x,), (label,))) if isinstance(x, Node) else x
+
+
 @public(names="astype")
 def astype(x: X, dtype: Hashable) -> X:
     """The same numbers in another dtype; the gradient comes back in the first.
