@@ -33,7 +33,7 @@ def native_forms(typed: Typed) -> Typed:
     once: set[int] = set()  # the new places of values that are used once
     for i, (op, parents, params, kind) in enumerate(draft.walk(), typed.program.arity):
         link = None
-        if op is TABLE["concat"] and kind.floating:
+        if op is TABLE["concat"] and kind.floating and all(draft.kind(x).dtype == kind.dtype for x in parents):
             link = _joined(draft, parents, cast("int", params[0]), i)
         elif op is TABLE["add"] and kind.floating and all(draft.kind(x) == kind for x in parents):
             x, y = parents

@@ -141,7 +141,9 @@ def _joined_pair(typed: Typed, first: int, second: int, fast_math: bool) -> Type
         return None
     both = rewritten(both, fast_math)
     outputs, n = both.program.outputs, len(one.outputs)
-    if outputs[:count] != outputs[n : n + count] or any(type(x) is not Link for x in outputs[:count]):
+    if not all(
+        type(x) is Link and type(y) is Link and x == y for x, y in zip(outputs[:count], outputs[n:], strict=False)
+    ):
         return None
     step = live(attrs.evolve(both, program=attrs.evolve(both.program, outputs=(*outputs[:n], *outputs[n + count :]))))
     steps = list(program.steps)

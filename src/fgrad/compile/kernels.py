@@ -67,7 +67,7 @@ class Function(Frame):
             self.check_errors()
         for i in arrays:
             self.memory[outputs[i]] = self.make(i, self.known.kind(outputs[i]))
-        cut = any(map(self._is_cut, self.block.loops))
+        cut = any(map(self.is_cut, self.block.loops))
         self.find_room(sorted(self.between()), 8 * len(self.known.native) if cut else 0)
         self.write_loops()
         for place, was in self.block.guards:
@@ -82,15 +82,16 @@ class Function(Frame):
     def write_loops(self) -> None:
         """Do the steps of the block."""
         for n, loop in enumerate(self.block.loops):
-            if self._is_cut(loop):
-                pieces.write(self, loop, f"piece{n}", self._wanted(loop))
+            if self.is_cut(loop):
+                pieces.write(self, loop, f"piece{n}", self.wanted(loop))
             else:
                 LoopWriter(self, loop, f"L{n}").write()
 
-    def _is_cut(self, loop: Loop) -> bool:
+    def is_cut(self, loop: Loop) -> bool:
+        """Whether a loop is long enough to be done in pieces."""
         return not loop.shape and len(loop.steps) > pieces.PIECE
 
-    def _wanted(self, loop: Loop) -> set[int]:
+    def wanted(self, loop: Loop) -> set[int]:
         """The values that are used after a loop."""
         found = {*self.block.outputs, *[place for place, _ in self.block.guards]}
         for other in self.block.loops:

@@ -72,8 +72,9 @@ def _compiler() -> "llvm.LLJIT":
 
 @functools.lru_cache(KEPT)
 def _compiled(text: str) -> "llvm.ResourceTracker":
-    """Machine code of a kernel, which lasts as long as what is given."""
-    return _linked(text, ("kernel",))
+    """Machine code of a kernel, which lasts as long as what is given; made in one thread at a time."""
+    with _compiling:
+        return _linked(text, ("kernel",))
 
 
 @functools.cache
@@ -90,8 +91,7 @@ def _linked(text: str, names: Iterable[str]) -> "llvm.ResourceTracker":
         builder.export_symbol(name)
     for name in re.findall(r"^(?:declare .*?)?@(?!llvm\.)([\w.]+)(?:\(| = external)", text, re.MULTILINE):
         builder.import_symbol(name, _found(name))
-    with _compiling:
-        return builder.link(_compiler(), f"fgrad {next(_serials)}")
+    return builder.link(_compiler(), f"fgrad {next(_serials)}")
 
 
 def _found(name: str) -> int | None:

@@ -6,13 +6,13 @@ call will go.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final, cast
 
 import attrs
 
 from fgrad import errors, tree
-from fgrad.arrays import quiet
+from fgrad.arrays import copied, quiet
 from fgrad.calls import is_operand
 from fgrad.compile.forms import native_forms
 from fgrad.compile.inner import PROGRAMS, compiled_inside, joined
@@ -92,7 +92,7 @@ class Path:
         for guard, value in zip(self.guards, found[count:], strict=True):
             if guard.fails(value):
                 return None
-        return found[:count]
+        return tuple([copied(y) for y in found[:count]])
 
 
 def _total(xs: tuple[object, ...]) -> float:
@@ -207,10 +207,20 @@ def _shared(typed: Typed, outputs: Sequence[object]) -> set[int]:
             if type(x) not in NUMBERS and not isinstance(x, str | bytes):
                 found.add(i)
         elif typed.kinds[x.place].type not in NUMBERS:
-            if x.place in seen or not _is_own(typed.program, x.place):
+            same = _same(typed.program, x.place)
+            if same in seen or not _is_own(typed.program, x.place):
                 found.add(i)
-            seen.add(x.place)
+            seen.add(same)
     return found
+
+
+def _same(program: Program, place: int) -> Hashable:
+    """What two values have in common that are one: several steps may take the same of a step's results."""
+    if place >= program.arity:
+        op, parents, params = program.steps[place - program.arity]
+        if op.name == "item" and type(parents[0]) is Link:
+            return parents[0].place, params
+    return place
 
 
 def _is_own(program: Program, place: int) -> bool:

@@ -60,8 +60,8 @@ def write(frame: Frame, loop: Loop, name: str, wanted: Iterable[int]) -> None:
 def _write_piece(frame: Frame, loop: Loop, name: str, left: set[int]) -> None:
     """Write a piece as a function of its own, and call it."""
     used = {view.base for place in loop.steps for view in frame.known.operands(place) if view is not None}
-    arrays = sorted((used | set(loop.steps)) & frame.memory.keys())
-    arguments = ["ptr %shared", *[f"ptr {frame.memory[place]}" for place in arrays]]
+    arrays = sorted({frame.memory[place] for place in (used | set(loop.steps)) & frame.memory.keys()})
+    arguments = ["ptr %shared", *[f"ptr {at}" for at in arrays]]
     code = Code(frame.code.fast, declared=frame.code.declared)
     piece = attrs.evolve(frame, code=code, scalars={}, reserved={})
     piece.scalars = _Shared(piece)

@@ -9,7 +9,7 @@ import attrs
 
 from fgrad.compile.frames import Kernel, element, is_array, kept_type
 from fgrad.compile.kernels import Function, can
-from fgrad.compile.regions import WHOLE, Plan, dense, plan, whole_block
+from fgrad.compile.regions import WHOLE, Loop, Plan, dense, plan, whole_block
 from fgrad.compile.registers import WIDTHS, Code
 from fgrad.compile.rewrite import Kind, Typed
 from fgrad.graph import Link
@@ -111,7 +111,9 @@ class _Scan(Function):
         self._find_memory()
         for y in outputs:
             if type(y) is not Link and is_array(known.of(y)):
-                self.read(0, cast("int", known.key(y)))
+                used.add(cast("int", known.key(y)))
+        for place in sorted(x for x in used if x < 0 and x not in self.memory):
+            self.read(0, place)
         code.lines += ["  br label %steps.head", "steps.head:", "  br label %steps", "steps:"]
         code.value("phi i64 [ 0, %steps.head ], [ %steps.next, %steps.end ]", "%steps.i")
         at = code.value(f"sub i64 {scan.length - 1}, %steps.i") if scan.backwards else "%steps.i"
@@ -157,18 +159,16 @@ class _Scan(Function):
 
     def _find_memory(self) -> None:
         """Where a step's results are made: in the place of a state that is not needed any more, or apart."""
-        made = {
-            x.place
-            for x in self.scan.step.program.outputs
-            if type(x) is Link and x.place >= self.scan.step.program.arity and is_array(self.known.kind(x.place))
-        }
-        made = {self.known.view(place).base for place in made}
+        bases = {self._base(x) for x in self.scan.step.program.outputs if type(x) is Link}
+        arity = self.scan.step.program.arity
+        made = {x for x in bases if x >= arity and is_array(self.known.kind(x))}
         for i in range(self.scan.states):
             y = self.scan.step.program.outputs[i]
             if type(y) is Link and y.place in made and y.place not in self.memory and self._may_replace(y.place, i):
                 self.memory[y.place] = self.memory[i]
         apart = self.between() | made.difference(self.memory)
-        self.find_room(sorted(place for place in apart if place >= self.scan.step.program.arity))
+        shared = 8 * len(self.known.native) if any(map(self.is_cut, self.block.loops)) else 0
+        self.find_room(sorted(place for place in apart if place >= arity), shared)
 
     def _may_replace(self, place: int, state: int) -> bool:
         """Whether a value may be written over a state while it is computed: nothing looks at the state afterwards."""
@@ -184,9 +184,19 @@ class _Scan(Function):
                 for view in known.operands(x):
                     if view is not None and view.base == state:
                         same = not view.offset and view.strides == dense(loop.shape)
-                        if n > own or (n == own and not same):
+                        late = x > place and not self._is_read(state, loop, place)
+                        if n > own or (n == own and (not same or late)):
                             return False
         return True
+
+    def _is_read(self, state: int, loop: Loop, place: int) -> bool:
+        """Whether a loop has a state in registers before it makes a value."""
+        steps = [x for x in loop.steps if x <= place]
+        return any(view is not None and view.base == state for x in steps for view in self.known.operands(x))
+
+    def wanted(self, loop: Loop) -> set[int]:  # as inherited
+        outputs = self.scan.step.program.outputs
+        return super().wanted(loop) | {self._base(y) for y in outputs if type(y) is Link}
 
     # --- in each step ------------------------------------------------------------------------------------------------
     def _begin_step(self, at: str) -> None:

@@ -60,7 +60,9 @@ def sum_to(c: Value, x: object) -> Value:
     if dtype_of(c) == dtype:
         return c
     if isinstance(c, Node):
-        return c if dtype is None else apply(_astype, (c,), (dtype,))
+        if dtype is None:  # rounded as eagerly it is: float64 is no other than Python's
+            return c if "float64" in str(dtype_of(c)) else apply(_number, (c,))
+        return apply(_astype, (c,), (dtype,))
     if "complex" in str(dtype_of(c)):
         raise errors.ConversionError("complex numbers are not differentiated: keep real and imaginary parts apart")
     return float(c) if dtype is None else _astype.impl(c, dtype)
