@@ -50,6 +50,7 @@ _ON_NUMBERS: Final = {
     "maximum": "{0} if {0} >= {1} or {0} != {0} else {1}",
     "logical_not": "not {}",
 }
+_ANY, _DENSE, _OTHER = 0, 1, 2  # layouts of arrays: of one axis, in C's order, a constant's of another
 _IN_PLACE: Final = {"add": "+=", "subtract": "-=", "multiply": "*=", "scale": "*=", "divide": "/="}
 _ON_ARRAYS: Final = {**_OPERATORS, "matmul": "{} @ {}", "matrix_transpose": "{}.mT"}
 
@@ -229,14 +230,37 @@ class _Writer:
     def _written_over(self, single: set[int]) -> dict[int, int]:
         """The steps whose result takes the place of an operand that nothing else needs, by the operand's place."""
         found: dict[int, int] = {}
+        layouts = self._layouts()
         for place, (op, parents, _) in enumerate(self.program.steps, self.program.arity):
-            if self._ufunc(op) is None:
+            if self._ufunc(op) is None or len({self._layout(x, layouts) for x in parents} - {_ANY}) > 1:
                 continue
             for x in parents:
                 if type(x) is Link and x.place in single and self._is_own(x.place) and self._alike(x.place, place):
                     found[place] = x.place
                     break
         return found
+
+    def _layouts(self) -> list[int]:
+        """For each value a number for the order of its axes in memory, the same for those of the same order.
+
+        Sums and products of matrices depend on it in the last bit, and a ufunc's result has that of its operands: if
+        these have different ones, what is written over one of them might have another than a new array.
+        """
+        found = [_ANY if len(kind.shape) < 2 else -1 - i for i, kind in enumerate(self.kinds[: self.program.arity])]
+        for place, (op, parents, _) in enumerate(self.program.steps, self.program.arity):
+            given = {self._layout(x, found) for x in parents} - {_ANY}
+            if len(self.kinds[place].shape) < 2:
+                found.append(_ANY)
+            elif op.name == "matmul":
+                found.append(_DENSE)
+            else:
+                found.append(given.pop() if len(given) == 1 and op.scalar is not None else -1 - place)
+        return found
+
+    def _layout(self, x: object, layouts: Sequence[int]) -> int:
+        if type(x) is Link:
+            return layouts[x.place]
+        return _ANY if len(getattr(x, "shape", ())) < 2 else _DENSE if x.flags.c_contiguous else _OTHER  # type: ignore[attr-defined]  # an array
 
     def _ufunc(self, op: Op) -> object:
         """NumPy's function that can write over an operand, for the ops that are no more than that."""
