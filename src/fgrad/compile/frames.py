@@ -50,7 +50,6 @@ _DECLARED: Final = """\
 @_Py_NoneStruct = external global i8
 @_Py_NotImplementedStruct = external global i8
 declare ptr @PyTuple_New(i64)
-declare i32 @PyTuple_SetItem(ptr, i64, ptr)
 declare ptr @PyFloat_FromDouble(double)
 declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyBool_FromLong(i64)
@@ -66,6 +65,10 @@ declare void @Py_DecRef(ptr)
 declare ptr @PyMem_RawMalloc(i64)
 declare void @PyMem_RawFree(ptr)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare ptr @fgrad_numbers(ptr, ptr, ptr)
+declare ptr @fgrad_empty(ptr, i64, ptr)
+declare ptr @fgrad_boxed(ptr, ptr)
+declare ptr @fgrad_rounded(ptr)
 """
 RUNTIME: Final = f"""\
 declare ptr @PyObject_CallNoArgs(ptr)
@@ -121,12 +124,6 @@ define ptr @fgrad_rounded(ptr %x) nounwind {{
 }}
 """
 """What all kernels call: it is compiled once."""
-_SHARED: Final = """\
-declare ptr @fgrad_numbers(ptr, ptr, ptr)
-declare ptr @fgrad_empty(ptr, i64, ptr)
-declare ptr @fgrad_boxed(ptr, ptr)
-declare ptr @fgrad_rounded(ptr)
-"""
 
 
 @attrs.define(eq=False, slots=False)
@@ -169,7 +166,7 @@ class Frame:
         failed = ["failed:", "  call void @Py_DecRef(ptr %results)", *self._left("null")]
         short = ["short:", "  call ptr @PyErr_NoMemory()", "  ret ptr null", "none:", "  ret ptr null", "}"]
         lines = [head, *slots, *self._frame(), *self.code.lines, *failed, *short]
-        return "\n".join([_DECLARED, _SHARED, *self.code.declared.values(), *self.functions, *lines]) + "\n"
+        return "\n".join([_DECLARED, *self.code.declared.values(), *self.functions, *lines]) + "\n"
 
     def _frame(self) -> list[str]:
         """Find all memory that was reserved: on the stack, if that is little."""

@@ -67,8 +67,7 @@ class Function(Frame):
             self.check_errors()
         for i in arrays:
             self.memory[outputs[i]] = self.make(i, self.known.kind(outputs[i]))
-        cut = any(map(self.is_cut, self.block.loops))
-        self.find_room(sorted(self.between()), 8 * len(self.known.native) if cut else 0)
+        self.find_room(sorted(self.between()), self.shared)
         self.write_loops()
         for place, was in self.block.guards:
             self.check(place, was)
@@ -86,6 +85,11 @@ class Function(Frame):
                 pieces.write(self, loop, f"piece{n}", self.wanted(loop))
             else:
                 LoopWriter(self, loop, f"L{n}").write()
+
+    @property
+    def shared(self) -> int:
+        """The bytes of the numbers that pieces share, a slot for each value, if a loop is done in pieces."""
+        return 8 * len(self.known.native) if any(map(self.is_cut, self.block.loops)) else 0
 
     def is_cut(self, loop: Loop) -> bool:
         """Whether a loop is long enough to be done in pieces."""

@@ -183,14 +183,14 @@ class LoopWriter:
         self.code.lanes = 1
         self.ahead = self.code.lines
         shape = self.known.whole(place)
-        x, y = [self._factor(view, kind, shape) for view in self.known.factors(place)]
+        x, y = [self._factor(view, kind) for view in self.known.factors(place)]
         at = self.function.memory.get(place) or self._slot(place)
         lanes = self.function.bits // WIDTHS[kind]
         Product(self.code, self.name, kind, shape, x, y, at, lanes).write()
         if size == 1:
             self.function.scalars[place] = self.code.value(f"load {kind}, ptr {at}")
 
-    def _factor(self, view: View, kind: str, shape: Shape) -> Factor:
+    def _factor(self, view: View, kind: str) -> Factor:
         """A matrix in memory; one of a single number may be in a register."""
         function = self.function
         if view.base not in function.memory:
@@ -464,8 +464,7 @@ class LoopWriter:
         """The numbers of the places that the lanes are at."""
         if not self.places:
             lanes, code = f"<{self.lanes} x i64>", self.code
-            first = code.value(f"insertelement {lanes} poison, i64 %{self.name}.i, i64 0")
-            all_ = code.value(f"shufflevector {lanes} {first}, {lanes} poison, <{self.lanes} x i32> zeroinitializer")
+            all_ = code.splat("i64", f"%{self.name}.i")
             steps = ", ".join(f"i64 {i}" for i in range(self.lanes))
             self.places = code.value(f"add {lanes} {all_}, <{steps}>")
         return self.places

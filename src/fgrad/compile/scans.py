@@ -167,8 +167,7 @@ class _Scan(Function):
             if type(y) is Link and y.place in made and y.place not in self.memory and self._may_replace(y.place, i):
                 self.memory[y.place] = self.memory[i]
         apart = self.between() | made.difference(self.memory)
-        shared = 8 * len(self.known.native) if any(map(self.is_cut, self.block.loops)) else 0
-        self.find_room(sorted(place for place in apart if place >= arity), shared)
+        self.find_room(sorted(place for place in apart if place >= arity), self.shared)
 
     def _may_replace(self, place: int, state: int) -> bool:
         """Whether a value may be written over a state while it is computed: nothing looks at the state afterwards."""
