@@ -11,7 +11,7 @@ from fgrad import jit, tree, value_and_grad
 from fgrad.compile import machine
 from tests.benchmarks import arrays, by_hand, compiled, native, scalars
 from tests.benchmarks.transforms import jax64, scores
-from tests.benchmarks.work import Make, Run, Target, Work
+from tests.benchmarks.work import Make, Run, Target, Work, needs
 
 
 def _first(setup: Callable[[], Run], forget: Callable[[], object] = lambda: None) -> Make:
@@ -48,6 +48,7 @@ def _casadi(function: Callable[[], Any], given: Callable[[], Sequence[Any]], *, 
     ready = compiled.generated if in_c else lambda function: function
 
     def setup() -> Run:
+        needs("casadi")
         arguments = given()
         if in_c:
             by_hand.compiler()
