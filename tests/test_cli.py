@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fgrad import cli, io, nn, optim, table
+from fgrad.random import Key
 from fgrad.show import plot
 
 ROWS = "a,b,y\n" + "".join(f"{i % 7},{i * i % 11},{'pq'[i % 7 > 3]}\n" for i in range(40))
@@ -36,7 +37,7 @@ def csv_file(tmp_path: Path, content: str = ROWS) -> Path:
 def saved_network(out: Path) -> nn.MLP:
     about = io.read_metadata(out / "params.safetensors")
     sizes, activation = cast("list[int]", about["sizes"]), cast("nn.Activation", about["activation"])
-    return io.load(out / "params.safetensors", nn.MLP.init(sizes, activation=activation))
+    return io.load(out / "params.safetensors", nn.MLP.init(Key(0), sizes, activation=activation))
 
 
 @pytest.mark.parametrize(("name", "least"), [("moons", 97.0), ("iris", 93.0)])

@@ -14,6 +14,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fgrad import errors, grad, io, nn, tree
+from fgrad.random import Key
 
 
 @attrs.frozen
@@ -27,7 +28,7 @@ class Model:
 
 def a_model(seed: int = 0) -> Model:
     w = np.random.default_rng(seed).normal(size=(3, 2)).astype(np.float32)
-    return Model(w, 0.1 + seed, 7 + seed, (nn.Linear.init(2, 3, seed=seed), nn.Linear.init(3, 1, seed=seed + 1)))
+    return Model(w, 0.1 + seed, 7 + seed, (nn.Linear.init(Key(seed), 2, 3), nn.Linear.init(Key(seed + 1), 3, 1)))
 
 
 def test_load_undoes_save(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_loaded_arrays_are_fresh_and_writable(tmp_path: Path) -> None:
 
 
 def test_the_file_is_plain_safetensors_with_the_paths_as_names(tmp_path: Path) -> None:
-    io.save(tmp_path / "m", {"layers": [nn.Linear.init(2, 3)], "b": 0.5})
+    io.save(tmp_path / "m", {"layers": [nn.Linear.init(Key(0), 2, 3)], "b": 0.5})
     tensors = safetensors.numpy.load_file(tmp_path / "m")
     assert set(tensors) == {"params['layers'][0].w", "params['layers'][0].b", "params['b']"}
     assert tensors["params['b']"] == 0.5
@@ -92,9 +93,9 @@ def test_metadata_come_back_and_are_empty_for_foreign_files(tmp_path: Path) -> N
 
 def test_equal_trees_give_equal_bytes_in_every_process(tmp_path: Path) -> None:
     code = (
-        "import sys, numpy as np; from fgrad import io, nn\n"
+        "import sys, numpy as np; from fgrad import io, nn, random\n"
         "about = {key: [1, 2] for key in 'the quick brown fox jumps over'.split()}\n"
-        "io.save(sys.argv[1], {'a': nn.MLP.init([2, 8, 3]), 'rate': 0.1}, about)"
+        "io.save(sys.argv[1], {'a': nn.MLP.init(random.Key(0), [2, 8, 3]), 'rate': 0.1}, about)"
     )
     for name in ("first", "second"):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)

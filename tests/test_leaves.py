@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from fgrad import micro, nn, tree
 from fgrad.compile.leaves import DEEPEST, LOOP_FROM, packer, unpacker
+from fgrad.random import Key
 from fgrad.trace import keyed, trace
 
 
@@ -434,7 +435,7 @@ def test_threads() -> None:
 
 def test_models() -> None:
     """The library's own models go through both functions."""
-    for model in (micro.MLP.init([2, 16, 16, 1]), nn.MLP.init([4, 8, 2])):
+    for model in (micro.MLP.init([2, 16, 16, 1]), nn.MLP.init(Key(0), [4, 8, 2])):
         leaves, structure = tree.flatten(model)
         found = unpacker((model,), {})((model,), {})
         assert found is not None

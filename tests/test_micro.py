@@ -6,6 +6,7 @@ import pytest
 from fgrad import micro, nn, optim, relu, tree, value_and_grad
 from fgrad.check import check_grads
 from fgrad.errors import StructureError
+from fgrad.random import Key
 
 XS = [[2.0, 3.0, -1.0], [3.0, -1.0, 0.5], [0.5, 1.0, 1.0], [1.0, 1.0, -1.0]]
 YS = [1.0, -1.0, -1.0, 1.0]
@@ -59,8 +60,8 @@ def test_init_follows_from_the_seed() -> None:
     assert micro.MLP.init([2, 3, 1], seed=5) != micro.MLP.init([2, 3, 1], seed=6)
     with pytest.raises(ValueError, match="zip"):
         micro.MLP.init([2, 3, 1], activations=["tanh", "tanh", "tanh"])
-    assert nn.MLP.init([2, 3, 1], seed=5) == nn.MLP.init([2, 3, 1], seed=5)
-    assert nn.MLP.init([2, 3, 1], seed=5) != nn.MLP.init([2, 3, 1], seed=6)
+    assert nn.MLP.init(Key(5), [2, 3, 1]) == nn.MLP.init(Key(5), [2, 3, 1])
+    assert nn.MLP.init(Key(5), [2, 3, 1]) != nn.MLP.init(Key(6), [2, 3, 1])
 
 
 def test_networks_on_arrays() -> None:
@@ -68,7 +69,7 @@ def test_networks_on_arrays() -> None:
     rng = np.random.default_rng(0)
     x, labels, target = rng.normal(size=(7, 3)), rng.integers(0, 4, 7), rng.normal(size=(7, 4))
     for activation in ("tanh", "relu", "sigmoid", "softplus", "silu", "gelu"):
-        model = nn.MLP.init([3, 5, 4], seed=2, activation=activation)
+        model = nn.MLP.init(Key(2), [3, 5, 4], activation=activation)
         check_grads(lambda m, x: nn.cross_entropy(m(x), labels), (model, x))
         check_grads(lambda m, x: nn.mse(m(x), target), (model, x))
     logits = model(x)

@@ -131,7 +131,7 @@ from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from fgrad import check, io, nn
+    from fgrad import check, io, nn, random
     from fgrad.check import check_grads
     from fgrad.compile.jit import jit
 
@@ -262,6 +262,7 @@ __all__ = [
     "prod",
     "qr",
     "rad2deg",
+    "random",
     "reciprocal",
     "relu",
     "remainder",
@@ -318,7 +319,7 @@ if not TYPE_CHECKING:
         """Import what not every script needs when it is first asked for: `import fgrad` stays quick."""
         import importlib
 
-        if name in ("check", "io", "nn"):
+        if name in ("check", "io", "nn", "random"):
             return importlib.import_module(f"fgrad.{name}")
         if name in ("check_grads", "jit"):
             found = getattr(

@@ -11,7 +11,7 @@ of its first and last layer. The metadata hold what rebuilds it, and what the nu
 `task`, `features`, `means`, `scales` (of the features; for information), `target` and `classes`.
 
     about = io.read_metadata("fgrad-train/params.safetensors")
-    like = nn.MLP.init(about["sizes"], activation=about["activation"])
+    like = nn.MLP.init(random.Key(0), about["sizes"], activation=about["activation"])
     model = io.load("fgrad-train/params.safetensors", like)
 """
 
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from fgrad import errors, io, nn, optim, table
 from fgrad.compile.jit import jit
 from fgrad.files import replace_files
+from fgrad.random import Key
 from fgrad.show import plot
 from fgrad.transforms import value_and_grad
 
@@ -169,7 +170,7 @@ def train(options: Options) -> None:
     rate = options.rate or (0.3 if job.table.classes else 0.1)  # squared errors bend twice as much
     _say(_summary(job, options))
     sizes = [len(job.table.features), *options.hidden, len(job.table.classes) or 1]
-    model = nn.MLP.init(sizes, seed=network_seed, activation=options.activation)
+    model = nn.MLP.init(Key(network_seed), sizes, activation=options.activation)
     with _progress(options.epochs) as report:
         model, losses = _descend(job, model, options, rate, order_seed, report)
     model = job.plain(model)

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from fgrad import nn, relu, tree, value_and_grad
+from fgrad.random import Key
 from tests.benchmarks.measure import keep_pages
 from tests.benchmarks.scalars import moons
 from tests.benchmarks.work import Make, Run, Target, Work
@@ -34,13 +35,13 @@ def digits_task() -> Task:
     """64-128-64-10, a batch of 128, cross-entropy."""
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 1, (128, 64)), rng.integers(0, 10, 128)
-    return Task(x, y, nn.MLP.init([64, 128, 64, 10], seed=0, activation="relu"), classes=True)
+    return Task(x, y, nn.MLP.init(Key(0), [64, 128, 64, 10], activation="relu"), classes=True)
 
 
 def moons_task() -> Task:
     """2-16-16-1, 100 points, the loss of a support vector machine."""
     x, y = moons()
-    model = nn.MLP.init([2, 16, 16, 1], seed=0, activation="relu")
+    model = nn.MLP.init(Key(0), [2, 16, 16, 1], activation="relu")
     return Task(np.array(x), np.array(y)[:, None], model, classes=False)
 
 

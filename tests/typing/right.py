@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import fgrad
 from fgrad import grad, micro, nn, optim, tree, value_and_grad, vjp
+from fgrad.random import Key
 
 Floats = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ w, x = arrays()
 assert_type(grad(loss)(line, 1.0, 2.0), Line)
 assert_type(grad(loss)(line, x=1.0, y=2.0), Line)
 assert_type(grad(array_loss)(w, x), Floats)
-assert_type(grad(network_loss)(nn.MLP.init([3, 2]), x, np.array([0, 1])), nn.MLP)
+assert_type(grad(network_loss)(nn.MLP.init(Key(0), [3, 2]), x, np.array([0, 1])), nn.MLP)
 assert_type(grad(numbers)(micro.MLP.init([2, 1]), [1.0, 2.0]), micro.MLP)
 assert_type(grad(dictionary)({"a": 1.0}, (2.0, 3.0)), dict[str, float])
 assert_type(optim.sgd_step(line, grad(loss)(line, 1.0, 2.0), 0.1), Line)
