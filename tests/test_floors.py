@@ -11,6 +11,8 @@ ROOT = Path(fgrad.__file__).parent
 FLOORS = [
     ["errors"],
     ["files"],
+    ["tree.pytrees"],
+    ["tree.surgery"],
     ["tree"],
     ["arrays"],
     ["node"],
@@ -75,7 +77,7 @@ FLOORS = [
     ["__main__"],
 ]
 HEIGHT = {name: i for i, floor in enumerate(FLOORS) for name in floor}
-BOOK = ["errors", "tree", "arrays", "node", "graph", "reverse", "forward", "trace", "transforms"]
+BOOK = ["errors", "tree.pytrees", "arrays", "node", "graph", "reverse", "forward", "trace", "transforms"]
 
 
 def module_name(path: Path) -> str:
@@ -113,7 +115,7 @@ def test_the_walks_do_not_know_what_they_need_not() -> None:
     for walk in {"reverse", "forward", "batch"} & MODULES.keys():
         assert not imports(MODULES[walk]) & {"reverse", "forward", "batch", "tree", "trace", "transforms"}
     assert imports(MODULES["node"]) == {"errors", "arrays"}
-    assert imports(MODULES["tree"]) == {"errors"}
+    assert imports(MODULES["tree.pytrees"]) == {"errors"}
     assert not imports(MODULES["errors"])
 
 

@@ -150,7 +150,7 @@ def _part(x: object) -> _Part:
         return _leaf(x)
     children, metadata, entries, unflatten = optree.tree_flatten_one_level(x, namespace=tree.NAMESPACE)  # type: ignore[arg-type]  # as above
     cls, parts = type(x), tuple(map(_part, children))
-    kind = _container(cls, ours=unflatten.__module__ == tree.__name__)
+    kind = _container(cls, ours=unflatten.__module__ == tree.unflatten.__module__)
     order: tuple[object, ...] = tuple(cast("Iterable[object]", x)) if kind == "mapping" else ()
     data: dict[str, object] = {}
     if kind == "record":
