@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fgrad.node import TABLE, apply
 from tests.oracles import Array, mpmath, torch
 from tests.sample import Sample, named
 
@@ -52,6 +53,34 @@ def convolved(n: int, m: int, mode: str) -> Sample:
     return Sample(lambda xp, x, y: xp.convolve(x, y, mode=mode), (normal(n), normal(m)), peer)
 
 
+def torch_conv(x: Any, w: Any, **keywords: Any) -> Any:
+    """PyTorch's, which has the channels first, in x as in the kernel, and one axis of examples."""
+    n = w.ndim - 2
+    function = (torch().nn.functional.conv1d, torch().nn.functional.conv2d)[n - 1]
+    examples = x.reshape(-1, *x.shape[-n - 1 :]).movedim(-1, 1)
+    found = function(examples, w.movedim(-1, 0).movedim(-1, 1), **keywords).movedim(1, -1)
+    return found.reshape(*x.shape[: -n - 1], *found.shape[1:])
+
+
+def laid(x: tuple[int, ...], w: tuple[int, ...], peer: dict[str, Any] | None = None, **keywords: Any) -> Sample:
+    """A convolution of a network, told to the peer in its own words where they differ."""
+    names = {"strides": "stride", "padding": "padding", "dilations": "dilation"}
+    words = {names[key]: value for key, value in keywords.items()} if peer is None else peer
+    return Sample(
+        lambda xp, x, w: xp.conv(x, w, **keywords), (normal(*x), normal(*w)), lambda xp, x, w: torch_conv(x, w, **words)
+    )
+
+
+CONVS = [
+    *(laid((7, 2), (3, 2, 4)), laid((2, 7, 1), (2, 1, 1)), laid((2, 3, 6, 2), (3, 2, 2), strides=2)),
+    *(laid((2, 7, 2), (3, 2, 2), padding=2, dilations=2), laid((2, 6, 2), (3, 2, 2), padding="same", dilations=2)),
+    *(laid((2, 5, 6, 3), (3, 2, 3, 2)), laid((5, 5, 1), (3, 3, 1, 2), padding="same"), laid((4, 4, 2), (1, 1, 2, 3))),
+    laid((2, 7, 6, 2), (3, 2, 2, 2), strides=(2, 3), dilations=(2, 1), padding=1),
+    laid((2, 5, 4, 2), (2, 3, 2, 2), {"padding": (1, 2)}, padding=((1, 1), (2, 2))),
+    *(laid((2, 3, 1), (3, 1, 2)), laid((0, 5, 2), (3, 2, 2)), laid((2, 5, 2), (3, 2, 2), strides=3)),
+]
+
+
 def on_the_line(xp: Any, x: Any, p: Any, f: Any) -> Any:
     """PyTorch's broken line, piece by piece."""
     ans = 0.0 * x + f[0]
@@ -61,7 +90,7 @@ def on_the_line(xp: Any, x: Any, p: Any, f: Any) -> Any:
 
 
 KNOTS = np.array([0.5, 1.1, 2.0, 3.2])
-TABLE = np.array([0.5, 1.0, 1.0, 2.0])
+STEPS = np.array([0.5, 1.0, 1.0, 2.0])
 
 
 def looked_up(x: Any, knots: Array = KNOTS) -> Sample:
@@ -94,14 +123,36 @@ def gamma_chain() -> Any:
     return chain
 
 
+OVER = ((7,), (2,), (2,), (1,), ((0, 0),), 0)  # a kernel of size 2 over 7 places, by strides of 2
 GAMMA = np.array([-3.4, 0.3, 1.4, 2.6, 8.0])
 MORE: dict[str, list[Sample]] = {
     "einsum": EINSUMS,
     "convolve": [
         convolved(n, m, mode) for n, m in ((5, 3), (3, 5), (4, 4), (6, 1), (4, 2)) for mode in ("full", "same", "valid")
     ],
+    "conv": CONVS,
+    "conv_input": [
+        Sample(
+            lambda xp, g, w: apply(TABLE["conv_input"], (g, w), OVER),
+            (normal(2, 3, 2), normal(2, 4, 2)),
+            lambda xp, g, w: (
+                torch()
+                .nn.functional.conv_transpose1d(
+                    g.movedim(-1, 1), w.movedim(0, -1).movedim(0, 1), stride=2, output_padding=1
+                )
+                .movedim(1, -1)
+            ),
+        )
+    ],
+    "conv_kernel": [
+        Sample(
+            lambda xp, x, g: apply(TABLE["conv_kernel"], (x, g), OVER),
+            (normal(2, 7, 4), normal(2, 3, 2)),
+            lambda xp, x, g: xp.stack([xp.einsum("bpc,bpo->co", x[:, i : i + 5 : 2], g) for i in range(2)]),
+        )
+    ],
     "searchsorted": [
-        Sample(lambda xp, a, v, s=s: xp.searchsorted(a, v, side=s), (TABLE, v))
+        Sample(lambda xp, a, v, s=s: xp.searchsorted(a, v, side=s), (STEPS, v))
         for s in ("left", "right")
         for v in (
             np.array([0.3, 1.0, 1.7, 5.0]),

@@ -34,7 +34,7 @@ FLOORS = [
     ["ops.decompositions"],
     ["ops.norms"],
     ["ops.contracting"],
-    ["ops.convolving"],
+    ["ops.convolving", "ops.correlating"],
     ["ops.interpolating"],
     ["ops"],
     ["graph"],

@@ -22,6 +22,7 @@ from fgrad.ops.accumulating import (
 )
 from fgrad.ops.contracting import einsum
 from fgrad.ops.convolving import convolve
+from fgrad.ops.correlating import conv
 from fgrad.ops.decompositions import eigh, eigvalsh, pinv, svd, svdvals
 from fgrad.ops.determinants import det, slogdet
 from fgrad.ops.elementwise import (
@@ -165,6 +166,7 @@ __all__ = [
     "clip",
     "concat",
     "cond",
+    "conv",
     "convolve",
     "cos",
     "cosh",

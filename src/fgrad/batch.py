@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from fgrad import graph
 from fgrad.arrays import quiet
 from fgrad.graph import Link, Program
-from fgrad.node import Value, apply, shape
-from fgrad.ops.shaping import broadcast_to, reshape
+from fgrad.node import apply, shape
+from fgrad.ops.shaping import aligned, broadcast_to
 
 
 def replay(program: Program, args: Sequence[object], batched: Sequence[bool], size: int) -> list[tuple[object, bool]]:
@@ -50,14 +50,3 @@ def spread(program: Program, batched: Sequence[bool]) -> list[bool]:
 def repeated(y: object, batched: bool, size: int) -> object:
     """A result for each of `size` examples, along a first axis."""
     return y if batched else broadcast_to(y, (size, *shape(y)))  # type: ignore[type-var]  # a value
-
-
-def aligned(args: list[object], batched: list[bool]) -> tuple[object, ...]:
-    """Put axes of length 1 behind the batch axis, so that axes meet as they did in one example."""
-    rank = max(len(shape(x)) - flag for x, flag in zip(args, batched, strict=True))
-
-    def align(x: object) -> Value:
-        batch, *rest = shape(x)
-        return reshape(x, (batch, *[1] * (rank - len(rest)), *rest)) if len(rest) < rank else x  # type: ignore[return-value,type-var]  # a value
-
-    return tuple([align(x) if flag else x for x, flag in zip(args, batched, strict=True)])

@@ -3,14 +3,23 @@
 Knows which axes are summed; nothing of indexing.
 """
 
+from math import prod
 from typing import cast
 
 from fgrad.arrays import namespace
 from fgrad.errors import MissingRowError, StructureError
-from fgrad.node import Op, X, apply, shape
+from fgrad.node import Op, Value, X, apply, shape
 from fgrad.ops.elementwise import multiply
 from fgrad.ops.rows import primitive, public, stand_in
-from fgrad.ops.shaping import expand_dims, matrix_transpose, move_axes, reshape, squeeze
+from fgrad.ops.shaping import aligned, expand_dims, matrix_transpose, move_axes, reshape, squeeze
+
+
+def _batched_matmul(op: Op, args: list[Value], batched: list[bool], params: tuple[()], size: int) -> Value:
+    """A product with one matrix for all examples is one product of matrices."""
+    if batched == [True, False] and len(shape(args[1])) == 2:
+        return matmul(*args)
+    return apply(op, aligned(args, batched), params)
+
 
 # The walk sums each cotangent over the batch axes that its operand was broadcast along.
 _matmul: Op = primitive(
@@ -18,6 +27,7 @@ _matmul: Op = primitive(
     lambda x, y: namespace(x, y).matmul(x, y),
     vjps=(lambda g, ans, x, y: g @ matrix_transpose(y), lambda g, ans, x, y: matrix_transpose(x) @ g),
     jvps=(lambda t, ans, x, y: t @ y, lambda t, ans, x, y: x @ t),
+    batch=_batched_matmul,
 )
 _vecdot: Op = primitive(
     "vecdot",
@@ -44,6 +54,9 @@ def matmul(x: X, y: X) -> X:
         return squeeze(matmul(expand_dims(x, 0), y), -2)
     if right == 1:
         return squeeze(matmul(x, expand_dims(y, 1)), -1)
+    if left > 2 and right == 2:  # one product of matrices, several times sooner than one for each of them
+        rows = apply(_matmul, (reshape(x, (prod(shape(x)[:-1]), shape(x)[-1])), y))
+        return cast("X", reshape(rows, (*shape(x)[:-1], shape(y)[-1])))
     return cast("X", apply(_matmul, (x, y)))
 
 

@@ -45,6 +45,17 @@ def positive_axes(axis: SupportsIndex | Sequence[SupportsIndex] | None, ndim: in
     return axes
 
 
+def aligned(args: Sequence[object], batched: Sequence[bool]) -> tuple[object, ...]:
+    """Put axes of length 1 behind the batch axis, so that axes meet as they did in one example."""
+    rank = max(len(shape(x)) - flag for x, flag in zip(args, batched, strict=True))
+
+    def align(x: object) -> Value:
+        batch, *rest = shape(x)
+        return reshape(x, (batch, *[1] * (rank - len(rest)), *rest)) if len(rest) < rank else x  # type: ignore[return-value,type-var]  # a value
+
+    return tuple([align(x) if flag else x for x, flag in zip(args, batched, strict=True)])
+
+
 def sum_to(c: Value, x: object) -> Value:
     """Sum a cotangent over what was broadcast, to the shape of `x`, in its dtype."""
     if isinstance(c, Parts):
