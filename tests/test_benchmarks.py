@@ -29,6 +29,9 @@ from tests.benchmarks.work import Run, Target, Work, check_agreement, set_up
         "lstm",
         "growth-1000",
         "compile-expression",
+        "digits-epoch",
+        "convnet-epoch",
+        "transformer-epoch",
     ],
 )
 def test_contestants_agree(name: str) -> None:

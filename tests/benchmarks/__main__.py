@@ -17,6 +17,7 @@ from tests.benchmarks import (
     compiled,
     growth,
     imports,
+    learning,
     loops,
     mixture,
     native,
@@ -42,6 +43,7 @@ FAMILIES = (
     loops,
     recurrent,
     imports,
+    learning,
 )
 WORKS: dict[str, Work] = {work.name: work for family in FAMILIES for work in family.WORKS}
 ROOT, FOLDER = Path(__file__).parents[2], Path("docs/benchmarks")
