@@ -1,4 +1,4 @@
-"""The campaign of kill -9: a run with checkpoints is killed again and again, and must come to the bits of one that was not.
+"""The campaign of kill -9: a run that is killed again and again comes to the bits of one that was not.
 
     python -m tests.benchmarks.kill --times 1000
 

@@ -28,7 +28,7 @@ class Task:
 
     model: Any
     batches: Batches
-    in_torch: Callable[[Any], Callable[[Any], Any]]
+    in_torch: Callable[[Any], Any]
     """From a network to one of PyTorch's modules, which gives logits."""
     in_jax: Callable[[Any, Any, Any], Any]
     """Logits, from JAX, a network whose arrays are JAX's, and inputs."""
@@ -86,16 +86,17 @@ def jax(task: Task) -> Run:
         logits = jax.nn.log_softmax(task.in_jax(jax, model, x)).reshape(y.size, -1)
         return -jnp.mean(logits[jnp.arange(y.size), y.ravel()])
 
-    @jax.jit
     def step(model: Any, state: Any, x: Any, y: Any) -> Any:
         value, gradient = jax.value_and_grad(loss)(model, x, y)
         updates, state = optimizer.update(gradient, state)
         return value, optax.apply_updates(model, updates), state
 
+    compiled = jax.jit(step)
+
     def call() -> list[float]:
         model, state, losses = start, optimizer.init(start), []
         for x, y in batches:
-            value, model, state = step(model, state, x, y)
+            value, model, state = compiled(model, state, x, y)
             losses.append(float(value))
         return losses
 
