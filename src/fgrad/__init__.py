@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fgrad import errors, micro, optim, tree
+from fgrad import errors, micro, tree
 from fgrad.batching import vmap
 from fgrad.calls import checkpoint
 from fgrad.control import cond, fori_loop, scan, while_loop
@@ -132,7 +132,7 @@ from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from fgrad import check, io, nn, random
+    from fgrad import check, io, nn, optim, random
     from fgrad.check import check_grads
     from fgrad.compile.jit import jit
 
@@ -321,7 +321,7 @@ if not TYPE_CHECKING:
         """Import what not every script needs when it is first asked for: `import fgrad` stays quick."""
         import importlib
 
-        if name in ("check", "io", "nn", "random"):
+        if name in ("check", "io", "nn", "optim", "random"):
             return importlib.import_module(f"fgrad.{name}")
         if name in ("check_grads", "jit"):
             found = getattr(

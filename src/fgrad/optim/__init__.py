@@ -1,0 +1,70 @@
+"""Optimisers as pure functions in Optax's protocol, schedules for their rates, and solvers for small problems."""
+
+from fgrad.optim.descent import StepState, adagrad, adam, adamw, lion, rmsprop, sgd, sgd_step
+from fgrad.optim.protocol import ChainState, EmptyState, Optimizer, Update, apply_updates, chain
+from fgrad.optim.schedules import (
+    Rate,
+    Schedule,
+    constant_schedule,
+    cosine_decay_schedule,
+    exponential_decay,
+    join_schedules,
+    linear_schedule,
+    piecewise_constant_schedule,
+    warmup_constant_schedule,
+    warmup_cosine_decay_schedule,
+)
+from fgrad.optim.solvers import Solution, lbfgs, levenberg_marquardt
+from fgrad.optim.transformations import (
+    CountState,
+    EmaState,
+    add_decayed_weights,
+    clip,
+    clip_by_global_norm,
+    ema,
+    global_norm,
+    scale,
+)
+from fgrad.optim.wrappers import AccumulateState, MaskedState, accumulate, masked
+
+__all__ = [
+    "AccumulateState",
+    "ChainState",
+    "CountState",
+    "EmaState",
+    "EmptyState",
+    "MaskedState",
+    "Optimizer",
+    "Rate",
+    "Schedule",
+    "Solution",
+    "StepState",
+    "Update",
+    "accumulate",
+    "adagrad",
+    "adam",
+    "adamw",
+    "add_decayed_weights",
+    "apply_updates",
+    "chain",
+    "clip",
+    "clip_by_global_norm",
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "ema",
+    "exponential_decay",
+    "global_norm",
+    "join_schedules",
+    "lbfgs",
+    "levenberg_marquardt",
+    "linear_schedule",
+    "lion",
+    "masked",
+    "piecewise_constant_schedule",
+    "rmsprop",
+    "scale",
+    "sgd",
+    "sgd_step",
+    "warmup_constant_schedule",
+    "warmup_cosine_decay_schedule",
+]
