@@ -94,7 +94,7 @@ def _derived(words: object, data: object, domain: int) -> Value:
     keys, numbers = np.broadcast_to(keys, (*places, 2)), np.broadcast_to(numbers, places)
     out = np.empty((*places, 2), np.uint64)
     for place in np.ndindex(places):
-        counter = [int(numbers[place]) % 2**64, 0, 0, domain]
+        counter = np.array([int(numbers[place]) % 2**64, 0, 0, domain], np.uint64)
         out[place] = np.random.Philox(key=keys[place], counter=counter).random_raw(2)
     return cast("Value", out)
 
