@@ -40,9 +40,10 @@ def test_a_layer_is_pytorchs(name: str) -> None:
     module.weight.data = torch().tensor(np.moveaxis(layer.w, (-1, -2), (0, 1)).copy())
     module.bias.data = torch().tensor(layer.b)
     y = first(x)
-    (module(y) * first(g)).sum().backward()  # type: ignore[no-untyped-call]  # PyTorch types some of its methods alone
+    (module(y) * first(g)).sum().backward()
 
-    for slope in (grad(loss, (0, 1)), jit(grad(loss, (0, 1)))):
+    slopes: list[Callable[..., Any]] = [grad(loss, (0, 1)), jit(grad(loss, (0, 1)))]
+    for slope in slopes:
         of_layer, of_x = slope(layer, x)
         np.testing.assert_allclose(of_x, np.moveaxis(y.grad.numpy(), 1, -1), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(
@@ -105,8 +106,9 @@ def test_many_places_at_once() -> None:
     x, w = normal(Key(0), (40, 20, 20, 3)), normal(Key(1), (5, 5, 3, 4))
     y, k = first(x), torch().tensor(np.moveaxis(w, (-1, -2), (0, 1)).copy(), requires_grad=True)
     out = torch().nn.functional.conv2d(y, k, padding=2)
-    out.square().sum().backward()  # type: ignore[no-untyped-call]  # PyTorch types some of its methods alone
-    of_x, of_w = grad(lambda x, w: (conv(x, w, padding=2) ** 2).sum(), (0, 1))(x, w)
+    out.square().sum().backward()
+    slope: Callable[..., Any] = grad(lambda x, w: (conv(x, w, padding=2) ** 2).sum(), (0, 1))
+    of_x, of_w = slope(x, w)
     np.testing.assert_allclose(of_x, np.moveaxis(y.grad.numpy(), 1, -1), rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(np.moveaxis(of_w, (-1, -2), (0, 1)), k.grad.numpy(), rtol=1e-10, atol=1e-10)
 
