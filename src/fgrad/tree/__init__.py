@@ -15,18 +15,28 @@ from fgrad.tree.pytrees import (
     static,
     unflatten,
 )
+from fgrad.tree.surgery import Difference, Differences, Lens, UntypedLens, at, combine, diff, partition, replace
 
 __all__ = [
     "NAMESPACE",
     "STATIC",
+    "Difference",
+    "Differences",
+    "Lens",
     "Structure",
+    "UntypedLens",
+    "at",
+    "combine",
+    "diff",
     "fields",
     "flatten",
     "leaves",
     "map",
     "matching_leaves",
     "named_leaves",
+    "partition",
     "paths",
+    "replace",
     "spread",
     "static",
     "unflatten",
