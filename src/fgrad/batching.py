@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeAlias, TypeVar, cast
 
+import optree
+
 from fgrad import batch, errors, tree
 from fgrad.arrays import fresh_copies, namespace
 from fgrad.node import concrete, shape
@@ -42,7 +44,7 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
             )
         inputs = keyed(args, kwargs)
         prefix = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * len(args)
-        axes = tree.spread(keyed(prefix, dict.fromkeys(kwargs, 0)), inputs, "in_axes")
+        axes = _spread(keyed(prefix, dict.fromkeys(kwargs, 0)), inputs, "in_axes")
         leaves, structure = tree.flatten(inputs)
         size = _batch_size(leaves, axes, lambda i: tree.paths(structure, argument_namer(f))[i])
         whole = [x if a is None else move_axes(x, a, 0) for x, a in zip(leaves, axes, strict=True)]  # type: ignore[type-var]  # values
@@ -56,11 +58,34 @@ def vmap(f: Callable[P, V], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[P
         traced = run(one, examples, lambda i: f"example {i}", raw=True, stands_for="many examples")
         done = batch.replay(traced.program, given, [True] * len(given), size)
         results = [batch.repeated(y, many, size) for y, many in done]
-        to = tree.spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
+        to = _spread(out_axes, tree.unflatten(traced.out_structure, results), "out_axes")
         moved = [_placed(y, many, z, a) for (y, many), z, a in zip(done, results, to, strict=True)]
         return cast("V", tree.unflatten(traced.out_structure, fresh_copies(moved, leaves)))
 
     return batched
+
+
+def _spread(prefix: object, values: object, what: str) -> list[int | None]:
+    """One integer or None for each leaf of a tree, from a pytree of them that is a prefix of it."""
+    leaves, structure = tree.flatten(values)
+    numbered = tree.unflatten(structure, range(len(leaves)))
+    found: list[int | None] = [None] * len(leaves)
+
+    def visit(axis: int | None, below: object) -> None:
+        for i in tree.flatten(below)[0]:
+            found[cast("int", i)] = axis
+
+    try:
+        optree.tree_map_(visit, prefix, numbered, is_leaf=lambda x: x is None, namespace=tree.NAMESPACE)  # type: ignore[arg-type]  # its PyTree admits no object
+    except (ValueError, TypeError) as error:
+        named = optree.prefix_errors(prefix, numbered, is_leaf=lambda x: x is None, namespace=tree.NAMESPACE)  # type: ignore[arg-type]  # as above
+        reason, where, *_ = str(named[0](what)).splitlines() if named else (str(error), what)
+        raise errors.StructureError(
+            f"{where.strip().removesuffix(' tree root')} is no prefix of the pytree it is for "
+            f"({reason.removeprefix('pytree structure error: ').removesuffix(' at key path')}): "
+            "write an integer or None for all of it, or one for each of its entries"
+        ) from None
+    return found
 
 
 def _batch_size(leaves: Sequence[object], axes: Sequence[int | None], path: Callable[[int], str]) -> int:

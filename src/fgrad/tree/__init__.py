@@ -11,7 +11,6 @@ from fgrad.tree.pytrees import (
     matching_leaves,
     named_leaves,
     paths,
-    spread,
     static,
     unflatten,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "partition",
     "paths",
     "replace",
-    "spread",
     "static",
     "unflatten",
 ]

@@ -100,29 +100,6 @@ def matching_leaves(structure: Structure, tree: object, root: str = "tree") -> l
     )
 
 
-def spread(prefix: object, tree: object, what: str) -> list[int | None]:
-    """One integer or None for each leaf of `tree`, from a pytree of them that is a prefix of it."""
-    leaves, structure = flatten(tree)
-    numbered = unflatten(structure, range(len(leaves)))
-    found: list[int | None] = [None] * len(leaves)
-
-    def visit(axis: int | None, below: object) -> None:
-        for i in flatten(below)[0]:
-            found[cast("int", i)] = axis
-
-    try:
-        optree.tree_map_(visit, prefix, numbered, is_leaf=lambda x: x is None, namespace=NAMESPACE)  # type: ignore[arg-type]  # as above
-    except (ValueError, TypeError) as error:
-        named = optree.prefix_errors(prefix, numbered, is_leaf=lambda x: x is None, namespace=NAMESPACE)  # type: ignore[arg-type]  # as above
-        reason, where, *_ = str(named[0](what)).splitlines() if named else (str(error), what)
-        raise errors.StructureError(
-            f"{where.strip().removesuffix(' tree root')} is no prefix of the pytree it is for "
-            f"({reason.removeprefix('pytree structure error: ').removesuffix(' at key path')}): "
-            "write an integer or None for all of it, or one for each of its entries"
-        ) from None
-    return found
-
-
 def paths(structure: Structure, root: str | Callable[[object], str] = "tree") -> list[str]:
     """Name every leaf as Python would reach it; a function names each entry of a tuple or dict, as a root.
 
