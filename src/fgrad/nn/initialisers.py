@@ -4,6 +4,7 @@ Knows fan-in and fan-out; nothing of layers.
 """
 
 from collections.abc import Callable
+from math import prod, sqrt
 from typing import TypeAlias
 
 import attrs
@@ -11,6 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fgrad import random
+from fgrad.ops.elementwise import where
+from fgrad.ops.factoring import qr
+from fgrad.ops.rearranging import diagonal
+from fgrad.ops.shaping import astype, matrix_transpose, reshape
 from fgrad.random import Key
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -25,17 +30,62 @@ def weights() -> Floats:
 
 
 def glorot_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Floats:
-    """Uniform in ±√(6 / (fan-in + fan-out)) (Glorot and Bengio 2010).
+    """Uniform in ±√(6 / (fan-in + fan-out)): for tanh and linear layers (Glorot and Bengio 2010).
 
     >>> bool(abs(glorot_uniform(Key(0), (4, 2))).max() <= 1.0)
     True
     """
-    bound = float(np.sqrt(6 / sum(_fans(shape))))
+    return _uniform(key, shape, dtype, sqrt(6 / sum(_fans(shape))))
+
+
+def glorot_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Floats:
+    """Normal with variance 2 / (fan-in + fan-out): for tanh and linear layers (Glorot and Bengio 2010).
+
+    >>> glorot_normal(Key(0), (4, 2)).shape
+    (4, 2)
+    """
+    return random.normal(key, shape, dtype) * sqrt(2 / sum(_fans(shape)))
+
+
+def he_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Floats:
+    """Uniform in ±√(6 / fan-in): for relu and its kin, which let half of the signal pass (He et al. 2015).
+
+    >>> bool(abs(he_uniform(Key(0), (6, 2))).max() <= 1.0)
+    True
+    """
+    return _uniform(key, shape, dtype, sqrt(6 / _fans(shape)[0]))
+
+
+def he_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Floats:
+    """Normal with variance 2 / fan-in: for relu and its kin, which let half of the signal pass (He et al. 2015).
+
+    >>> he_normal(Key(0), (4, 2)).shape
+    (4, 2)
+    """
+    return random.normal(key, shape, dtype) * sqrt(2 / _fans(shape)[0])
+
+
+def orthogonal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> Floats:
+    """A random matrix that keeps lengths: of its rows and its columns, the fewer are orthonormal (Saxe et al. 2014).
+
+    A kernel's places count as inputs. All rotations are equally likely (Mezzadri 2007).
+
+    >>> w = orthogonal(Key(0), (3, 3))
+    >>> np.allclose(w @ w.T, np.eye(3))
+    True
+    """
+    n, m = prod(shape[:-1]), shape[-1]
+    q, r = qr(random.normal(key, (max(n, m), min(n, m))))
+    q = q * where(diagonal(r) < 0, -1.0, 1.0)  # LAPACK's choice of signs is not random
+    return astype(reshape(q if n >= m else matrix_transpose(q), shape), np.dtype(dtype))
+
+
+def _uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike, bound: float) -> Floats:
     return random.uniform(key, shape, dtype, -bound, bound)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many numbers each output is made of, and how many outputs each input goes to."""
     *places, n, m = shape
-    size = int(np.prod(places))
+    size = prod(places)
     return size * n, size * m
