@@ -3,9 +3,12 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import attrs
 import numpy as np
@@ -34,9 +37,9 @@ def a_model(seed: int = 0) -> Model:
 def test_load_undoes_save(tmp_path: Path) -> None:
     saved = a_model(0)
     io.save(tmp_path / "m", saved)
-    back = io.load(tmp_path / "m", attrs.evolve(a_model(1), name="second"))
+    back = io.load(tmp_path / "m", a_model(1))
     assert isinstance(back, Model)
-    assert back.name == "second"  # static fields come from `like`
+    assert back.name == "first"
     assert (back.rate, type(back.rate)) == (0.1, float)
     assert (back.steps, type(back.steps)) == (7, int)
     for a, b in zip(tree.leaves(saved), tree.leaves(back), strict=True):
@@ -56,6 +59,8 @@ def test_load_undoes_save(tmp_path: Path) -> None:
         np.array([True, False]),
         np.arange(3, dtype=np.float16),
         np.array([-0.0, np.inf, np.nan]),
+        np.array([0, 2**64 - 1], np.uint64),
+        np.uint64(2**64 - 1),
         True,
         -3,
     ],
@@ -81,6 +86,97 @@ def test_the_file_is_plain_safetensors_with_the_paths_as_names(tmp_path: Path) -
     tensors = safetensors.numpy.load_file(tmp_path / "m")
     assert set(tensors) == {"params['layers'][0].w", "params['layers'][0].b", "params['b']"}
     assert tensors["params['b']"] == 0.5
+
+
+class Pair(NamedTuple):
+    x: float
+    y: NDArray[np.float64]
+
+
+def test_without_like_containers_are_built_as_they_were(tmp_path: Path) -> None:
+    """And in their order; nothing in a file names code that would have to run."""
+    saved = {"b": [1, (2.0, None, True)], "a": {3: np.arange(2), (1, "x"): np.float32(0.5)}, "empty": [(), {}]}
+    io.save(tmp_path / "m", saved)
+    back = io.load(tmp_path / "m")
+    assert isinstance(back, dict)
+    assert repr(back) == repr(saved)
+    assert io.load(tmp_path / "m", saved).keys() == saved.keys()
+
+
+def test_without_like_instances_are_dicts_of_their_fields(tmp_path: Path) -> None:
+    io.save(tmp_path / "m", (a_model(), Pair(1.0, np.ones(2))))
+    model, pair = cast("tuple[dict[str, object], dict[str, object]]", io.load(tmp_path / "m"))
+    assert list(model) == ["w", "rate", "steps", "layers", "name"]
+    assert (model["rate"], model["steps"], model["name"]) == (0.1, 7, "first")
+    assert list(pair) == ["x", "y"]
+
+
+def test_a_tree_that_is_one_leaf_or_none(tmp_path: Path) -> None:
+    for saved in (0.5, None, ()):
+        io.save(tmp_path / "m", saved)
+        assert io.load(tmp_path / "m") == saved
+        assert io.load(tmp_path / "m", saved) == saved
+
+
+@attrs.frozen
+class Settings:
+    rate: float = 0.1
+    shape: tuple[int, ...] = (2, 3)
+
+
+@attrs.frozen
+class Configured:
+    w: float
+    setting: object = tree.static(None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("relu", "tanh"),
+        (1, 2),
+        (1, True),
+        (0.1, 0.2),
+        ((1, 2), (1, 2, 3)),
+        (None, 0),
+        (np.tanh, np.sin),
+        (test_load_undoes_save, test_a_tree_that_is_one_leaf_or_none),
+        (Settings, Configured),
+        (Settings(), Settings(shape=(3, 2))),
+        (np.dtype("f4"), np.dtype("f8")),
+        (float("inf"), float("-inf")),
+        ({"a": 1}, {"a": 2}),
+    ],
+    ids=str,
+)
+def test_another_static_field_is_an_error_that_names_it(tmp_path: Path, one: object, other: object) -> None:
+    io.save(tmp_path / "m", {"model": Configured(1.0, one)})
+    assert io.load(tmp_path / "m", {"model": Configured(0.0, one)})["model"].w == 1.0
+    with pytest.raises(
+        errors.StructureError, match=r"params\['model'\]\.setting is .* in the file, but .* in the tree"
+    ):
+        io.load(tmp_path / "m", {"model": Configured(0.0, other)})
+
+
+def test_another_class_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Even one with the same fields; the module that it is defined in may change."""
+    io.save(tmp_path / "m", [Settings()])
+    renamed = attrs.make_class("Configured", ["rate", "shape"], frozen=True)(0.1, (2, 3))
+    with pytest.raises(errors.StructureError, match=r"params\[0\] is a Settings in the file, but a Configured"):
+        io.load(tmp_path / "m", [renamed])
+    moved = attrs.make_class("Settings", ["rate", "shape"], frozen=True)(0.0, (0, 0))
+    assert io.load(tmp_path / "m", [moved])[0].shape == (2, 3)
+
+
+def test_files_of_other_programs_fill_a_tree_by_names(tmp_path: Path) -> None:
+    """And so do those of fgrad that have no structure in them, whose metadata are read too."""
+    tensors = {"params['w']": np.ones(2), "params['b']": np.array(0.5)}
+    safetensors.numpy.save_file(tensors, tmp_path / "m", metadata={"fgrad": '{"epochs": 3}', "by": "another"})
+    assert io.load(tmp_path / "m", {"w": np.zeros(2), "b": 0.0})["b"] == 0.5
+    assert io.read_metadata(tmp_path / "m") == {"epochs": 3}
+    assert set(cast("dict[str, object]", io.load(tmp_path / "m"))) == set(tensors)
+    with pytest.raises(errors.StructureError, match=r"params\['c'\] is missing"):
+        io.load(tmp_path / "m", {"w": np.zeros(2), "b": 0.0, "c": 0.0})
 
 
 def test_metadata_come_back_and_are_empty_for_foreign_files(tmp_path: Path) -> None:
@@ -110,7 +206,11 @@ def test_equal_trees_give_equal_bytes_in_every_process(tmp_path: Path) -> None:
         ({"w": np.ones((3, 2)), "b": 0.0}, ["params['w']", "(2, 3)", "(3, 2)"]),
         ({"w": np.ones((2, 3), np.float32), "b": 0.0}, ["params['w']", "float64", "float32"]),
         ({"w": np.ones((2, 3)), "b": 0}, ["params['b']", "float64", "int64"]),
-        ({"w": np.ones((2, 3)), "b": [0.0]}, ["params['b'][0] is missing"]),
+        ({"w": np.ones((2, 3)), "b": [0.0]}, ["params['b'] is a number or array in the file, but a list"]),
+        ([np.ones((2, 3)), 0.5], ["params is a dict in the file, but a list"]),
+        ({"w": np.ones((2, 3)), "b": None}, ["params['b'] is a number or array in the file, but None"]),
+        ({"w": nn.Linear(np.ones(1), np.ones(1)), "b": 0.5}, ["params['w'] is", "but a Linear in the tree"]),
+        ({}, ["params['w'] is in the file, but not in the tree"]),
     ],
 )
 def test_a_tree_that_does_not_fit_is_named_by_the_path(tmp_path: Path, like: object, words: list[str]) -> None:
@@ -158,6 +258,94 @@ def test_no_truncated_file_is_read(tmp_path: Path) -> None:
             io.load(tmp_path / "m", {"w": np.ones(2), "b": 0.5})
 
 
+def test_a_truncated_file_names_the_leaf_that_is_cut_off(tmp_path: Path) -> None:
+    data = io.encode({"first": np.ones(4), "last": np.ones(4)})
+    for missing, name in ((1, "last"), (32, "last"), (33, "first")):
+        (tmp_path / "m").write_bytes(data[:-missing])
+        with pytest.raises(errors.DataError, match=rf"ends before params\['{name}'\] does"):
+            io.load(tmp_path / "m")
+
+
+def raw(header: bytes | dict[str, object], data: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def one(dtype: str = "F64", shape: list[int] | None = None, ends: tuple[int, int] = (0, 8)) -> dict[str, object]:
+    return {"dtype": dtype, "shape": [1] if shape is None else shape, "data_offsets": [*ends]}
+
+
+def with_structure(structure: object, **more: object) -> bytes:
+    about = json.dumps({"structure": structure, "metadata": {}} | more)
+    return raw({"__metadata__": {"fgrad.tree": about}, "params": one()}, bytes(8))
+
+
+def deep(levels: int) -> bytes:
+    """Nested far deeper than Python's own stack, in text that no json.dumps would write."""
+    text = '{"is": "list", "has": {"[0]": ' * levels + '"float"' + "}}" * levels
+    about = json.dumps('{"metadata": {}, "structure": ' + text + "}")
+    return raw(
+        b'{"__metadata__": {"fgrad.tree": ' + about.encode() + b'}, "params": ' + json.dumps(one()).encode() + b"}",
+        bytes(8),
+    )
+
+
+HOSTILE = {
+    "a header longer than the file": raw(b"{}", length=2**40),
+    "a header of all the world": raw(b"{}", length=2**64 - 1),
+    "a tensor larger than memory": raw({"params": one(shape=[2**40, 2**20], ends=(0, 2**63))}, bytes(8)),
+    "a shape that overflows": raw({"params": one(shape=[2**40, 2**40])}, bytes(8)),
+    "an empty tensor of huge shape": raw({"params": one(shape=[0, 2**62, 2**62], ends=(0, 0))}),
+    "more axes than NumPy has": raw({"params": one(shape=[1] * 100)}, bytes(8)),
+    "negative offsets": raw({"params": one(ends=(-8, 0))}, bytes(8)),
+    "offsets the wrong way round": raw({"params": one(ends=(8, 0))}, bytes(8)),
+    "tensors that overlap": raw({"params": one(), "b": one()}, bytes(8)),
+    "a hole": raw({"params": one(ends=(8, 16))}, bytes(16)),
+    "bytes after the last tensor": raw({"params": one()}, bytes(9)),
+    "a name twice": raw(b'{"params": %b, "params": %b}' % ((json.dumps(one()).encode(),) * 2), bytes(8)),
+    "no UTF-8": raw(b'{"\xff": 1}'),
+    "a header that is nested deeply": raw(b"[" * 100_000),
+    "a structure that is nested deeply": deep(100_000),
+    "a structure that is nested less deeply": deep(600),
+    "complex numbers": raw({"params": one("C64")}, bytes(8)),
+    "a dtype of other hardware": raw({"params": one("BF16", [4])}, bytes(8)),
+    "truth values that are none": raw({"params": one("BOOL", [8])}, bytes([2] * 8)),
+    "metadata that are no object": with_structure("float", metadata=[1]),
+    "a structure that is a number": with_structure(3),
+    "a structure that names a leaf too much": with_structure({"is": "list", "has": {"[0]": "float"}, "static": {}}),
+    "a structure without kinds": with_structure({"has": {}}),
+    "a kind that is no string": with_structure({"is": ["list"], "has": {}, "static": {}}),
+    "a leaf of no kind": with_structure("os.system"),
+    "metadata that are no JSON": raw({"__metadata__": {"fgrad.tree": "{"}, "params": one()}, bytes(8)),
+    "metadata that are a list": raw({"__metadata__": {"fgrad.tree": "[1]"}, "params": one()}, bytes(8)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_an_error(tmp_path: Path, name: str) -> None:
+    """One of ours: no crash, no recursion, no memory for numbers that are not there."""
+    (tmp_path / "m").write_bytes(HOSTILE[name])
+    for read in (
+        io.load,
+        io.read_metadata,
+        lambda path: io.load(path, 0.0),
+        lambda path: io.load_state_dict(path, 0.0),
+    ):
+        with pytest.raises(errors.DataError, match="no safetensors file, or a damaged one"):
+            read(tmp_path / "m")
+
+
+def test_keys_that_are_no_literals_stay_text(tmp_path: Path) -> None:
+    """Whatever stands there, it is not run."""
+    for segment in ("[__import__('os')]", "[[1]]", "[" + "(" * 300 + ")" * 300 + "]", "", "["):
+        structure = {"is": "dict", "has": {segment: "float"}, "static": {}}
+        about = json.dumps({"structure": structure, "metadata": {}})
+        (tmp_path / "m").write_bytes(
+            raw({"__metadata__": {"fgrad.tree": about}, f"params{segment}": one(shape=[])}, bytes(8))
+        )
+        assert io.load(tmp_path / "m") == {segment: 0.0}
+
+
 def test_damage_is_told_in_our_own_words(tmp_path: Path) -> None:
     like, dice = {"w": np.ones(2), "b": 0.5}, random.Random(0)
     data = io.encode(like, {"a": 1})
@@ -166,6 +354,7 @@ def test_damage_is_told_in_our_own_words(tmp_path: Path) -> None:
         damaged[dice.randrange(len(data))] = dice.randrange(256)
         (tmp_path / "m").write_bytes(damaged)
         try:
+            io.load(tmp_path / "m")
             io.load(tmp_path / "m", like)
             io.read_metadata(tmp_path / "m")
         except (errors.DataError, errors.StructureError):
@@ -191,6 +380,59 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path: Path, monk
         io.save(tmp_path / "m", 2.0)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert io.load(tmp_path / "m", 0.0) == 1.0
+
+
+# --- PyTorch ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("named", ["{}", "layers.{}", "model.body.{}"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_state_dict_of_pytorch_fills_an_mlp(tmp_path: Path, named: str, dtype: str) -> None:
+    """The outputs are those of the module; more than ten layers come in the order of their numbers."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    sizes = [3, *[5] * 11, 2]
+    layers = [torch.nn.Linear(n, m, dtype=getattr(torch, dtype)) for n, m in pairwise(sizes)]
+    module = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.Tanh())][:-1])
+    tensors = {named.format(name): tensor.numpy() for name, tensor in module.state_dict().items()}
+    safetensors.numpy.save_file(tensors, tmp_path / "m")
+    model = io.load_state_dict(tmp_path / "m", nn.MLP.init(Key(0), sizes))
+    x = np.random.default_rng(0).normal(size=(7, 3))
+    with torch.no_grad():
+        expected = module.double()(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(model(x), expected, rtol=0, atol=1e-12)
+    assert all(np.asarray(leaf).flags.c_contiguous for leaf in tree.leaves(model))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"0.weight": np.ones((2, 3))}, "no tensor is left for params.b"),
+        ({"0.weight": np.ones((2, 3)), "0.bias": np.ones(2), "2.weight": np.ones(1)}, "2.weight has no place"),
+        ({"0.weight": np.ones((3, 2)), "0.bias": np.ones(2)}, "0.weight has shape (3, 2)"),
+        ({"0.weight": np.ones((2, 3)), "0.bias": np.ones(3)}, "0.bias has shape (3,)"),
+        ({"0.weight": np.ones((2, 3)), "0.bias": np.ones(2, np.complex64)}, "0.bias holds C64"),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_names_the_tensor(
+    tmp_path: Path, tensors: dict[str, NDArray[np.generic]], words: str
+) -> None:
+    safetensors.numpy.save_file(tensors, tmp_path / "m")
+    with pytest.raises((errors.StructureError, errors.DataError), match=re.escape(words)):
+        io.load_state_dict(tmp_path / "m", nn.Linear.init(Key(0), 3, 2))
+
+
+def test_numbers_of_a_state_dict_are_not_narrowed(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"0.weight": np.ones((2, 3)), "0.bias": np.ones(2)}, tmp_path / "m")
+    with pytest.raises(
+        errors.StructureError, match=r"0\.weight has .* float64, which does not fit params\.w .* float32"
+    ):
+        io.load_state_dict(tmp_path / "m", nn.Linear.init(Key(0), 3, 2, dtype=np.float32))
+
+
+def test_kernels_of_convolutions_have_their_channels_last(tmp_path: Path) -> None:
+    kernel = np.arange(2.0 * 3 * 4 * 5).reshape(2, 3, 4, 5)  # (out, in, height, width)
+    safetensors.numpy.save_file({"0.weight": kernel}, tmp_path / "m")
+    back = io.load_state_dict(tmp_path / "m", {"w": np.zeros((4, 5, 3, 2))})["w"]
+    np.testing.assert_array_equal(back, kernel.transpose(2, 3, 1, 0))
 
 
 def test_without_safetensors_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,9 +132,12 @@ from fgrad.trace import Trace, trace
 from fgrad.transforms import grad, hvp, jvp, linearize, stop_gradient, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from fgrad import check, io, nn, optim, random
+    from fgrad import check, io, nn, optim, random, sklearn, train
     from fgrad.check import check_grads
     from fgrad.compile.jit import jit
+    from fgrad.show.draw import draw
+    from fgrad.show.explain import explain
+    from fgrad.show.formula import formula
 
 __all__ = [
     "Node",
@@ -181,6 +184,7 @@ __all__ = [
     "diff",
     "digamma",
     "divide",
+    "draw",
     "eigh",
     "eigvalsh",
     "einsum",
@@ -192,12 +196,14 @@ __all__ = [
     "exp",
     "exp2",
     "expand_dims",
+    "explain",
     "expm",
     "expm1",
     "flip",
     "floor",
     "floor_divide",
     "fori_loop",
+    "formula",
     "gelu",
     "getitem",
     "grad",
@@ -281,6 +287,7 @@ __all__ = [
     "sin",
     "sinc",
     "sinh",
+    "sklearn",
     "slogdet",
     "softmax",
     "softplus",
@@ -302,6 +309,7 @@ __all__ = [
     "tensordot",
     "tile",
     "trace",
+    "train",
     "tree",
     "tril",
     "triu",
@@ -316,17 +324,22 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
+    _MODULES = ("check", "io", "nn", "optim", "random", "sklearn", "train")
+    _FUNCTIONS = {
+        "check_grads": "check",
+        "draw": "show.draw",
+        "explain": "show.explain",
+        "formula": "show.formula",
+        "jit": "compile.jit",
+    }
 
     def __getattr__(name: str) -> object:
         """Import what not every script needs when it is first asked for: `import fgrad` stays quick."""
         import importlib
 
-        if name in ("check", "io", "nn", "optim", "random"):
+        if name in _MODULES:
             return importlib.import_module(f"fgrad.{name}")
-        if name in ("check_grads", "jit"):
-            found = getattr(
-                importlib.import_module("fgrad.check" if name == "check_grads" else "fgrad.compile.jit"), name
-            )
-            globals()[name] = found
+        if name in _FUNCTIONS:
+            found = globals()[name] = getattr(importlib.import_module(f"fgrad.{_FUNCTIONS[name]}"), name)
             return found
         raise AttributeError(f"module 'fgrad' has no attribute {name!r}")

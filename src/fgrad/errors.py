@@ -63,6 +63,18 @@ class DataError(FgradError, ValueError):
     """A data file cannot be read as numbers."""
 
 
+class ExpressionError(FgradError, ValueError):
+    """A text is no expression that can be computed; the message shows the place."""
+
+
+class NonFiniteError(FgradError, FloatingPointError):
+    """A loss or a gradient became infinite or nan; `last` is the last snapshot of the run that was good."""
+
+    def __init__(self, problem: str, last: object = None) -> None:
+        super().__init__(problem)
+        self.last = last
+
+
 def user_line() -> str:
     """Where the user's code stands right now: ``" (at script.py:12: y = math.tanh(x))"``, or ``""`` if unknown."""
     frame = sys._getframe(1)
