@@ -169,11 +169,9 @@ def test_another_class_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 
 def test_files_of_other_programs_fill_a_tree_by_names(tmp_path: Path) -> None:
-    """And so do those of fgrad that have no structure in them, whose metadata are read too."""
     tensors = {"params['w']": np.ones(2), "params['b']": np.array(0.5)}
-    safetensors.numpy.save_file(tensors, tmp_path / "m", metadata={"fgrad": '{"epochs": 3}', "by": "another"})
+    safetensors.numpy.save_file(tensors, tmp_path / "m", metadata={"by": "another"})
     assert io.load(tmp_path / "m", {"w": np.zeros(2), "b": 0.0})["b"] == 0.5
-    assert io.read_metadata(tmp_path / "m") == {"epochs": 3}
     assert set(cast("dict[str, object]", io.load(tmp_path / "m"))) == set(tensors)
     with pytest.raises(errors.StructureError, match=r"params\['c'\] is missing"):
         io.load(tmp_path / "m", {"w": np.zeros(2), "b": 0.0, "c": 0.0})
@@ -277,7 +275,7 @@ def one(dtype: str = "F64", shape: list[int] | None = None, ends: tuple[int, int
 
 def with_structure(structure: object, **more: object) -> bytes:
     about = json.dumps({"structure": structure, "metadata": {}} | more)
-    return raw({"__metadata__": {"fgrad.tree": about}, "params": one()}, bytes(8))
+    return raw({"__metadata__": {"fgrad": about}, "params": one()}, bytes(8))
 
 
 def deep(levels: int) -> bytes:
@@ -285,7 +283,7 @@ def deep(levels: int) -> bytes:
     text = '{"is": "list", "has": {"[0]": ' * levels + '"float"' + "}}" * levels
     about = json.dumps('{"metadata": {}, "structure": ' + text + "}")
     return raw(
-        b'{"__metadata__": {"fgrad.tree": ' + about.encode() + b'}, "params": ' + json.dumps(one()).encode() + b"}",
+        b'{"__metadata__": {"fgrad": ' + about.encode() + b'}, "params": ' + json.dumps(one()).encode() + b"}",
         bytes(8),
     )
 
@@ -316,8 +314,8 @@ HOSTILE = {
     "a structure without kinds": with_structure({"has": {}}),
     "a kind that is no string": with_structure({"is": ["list"], "has": {}, "static": {}}),
     "a leaf of no kind": with_structure("os.system"),
-    "metadata that are no JSON": raw({"__metadata__": {"fgrad.tree": "{"}, "params": one()}, bytes(8)),
-    "metadata that are a list": raw({"__metadata__": {"fgrad.tree": "[1]"}, "params": one()}, bytes(8)),
+    "metadata that are no JSON": raw({"__metadata__": {"fgrad": "{"}, "params": one()}, bytes(8)),
+    "metadata that are a list": raw({"__metadata__": {"fgrad": "[1]"}, "params": one()}, bytes(8)),
 }
 
 
@@ -341,7 +339,7 @@ def test_keys_that_are_no_literals_stay_text(tmp_path: Path) -> None:
         structure = {"is": "dict", "has": {segment: "float"}, "static": {}}
         about = json.dumps({"structure": structure, "metadata": {}})
         (tmp_path / "m").write_bytes(
-            raw({"__metadata__": {"fgrad.tree": about}, f"params{segment}": one(shape=[])}, bytes(8))
+            raw({"__metadata__": {"fgrad": about}, f"params{segment}": one(shape=[])}, bytes(8))
         )
         assert io.load(tmp_path / "m") == {segment: 0.0}
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -442,7 +441,7 @@ def test_watching_goes_on_from_a_file(tmp_path: Path) -> None:
 
 
 # --- showing ----------------------------------------------------------------------------------------------------------
-def shown(run: Callable[[Console], object], terminal: bool | None = None) -> str:
+def shown(run: Callable[[Console], object], terminal: bool = False) -> str:
     file = text_io.StringIO()
     run(Console(file=file, width=100, force_terminal=terminal))
     return file.getvalue()
@@ -510,10 +509,14 @@ class Output:
 def test_a_notebook_has_a_bar_or_lines(monkeypatch: pytest.MonkeyPatch, widgets: bool) -> None:
     """Which it is depends on ipywidgets, without which rich shows no bar there."""
     displayed: list[object] = []
-    members = {"IPython": {}, "IPython.display": {"display": displayed.append}, "ipywidgets": {"Output": Output}}
+    members: dict[str, dict[str, object]] = {
+        "IPython": {},
+        "IPython.display": {"display": displayed.append},
+        "ipywidgets": {"Output": Output},
+    }
     for name, names in members.items():
         module = ModuleType(name)
-        vars(module).update(names, __spec__=ModuleSpec(name, None))
+        vars(module).update(names)
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr("fgrad.show.progress.find_spec", lambda name: sys.modules[name] if widgets else None)
     list(progress("abc", 3, console=Console(file=text_io.StringIO(), force_jupyter=True)))

@@ -4,7 +4,7 @@ Knows the file format; nothing of what the leaves mean.
 
 The format: one tensor for each leaf, named by its path from the root `params` (`params.layers[0].w`, `params['w']`);
 a Python float is a 0-d float64 tensor, a Python int a 0-d int64 one. The header's `__metadata__` has one string,
-`fgrad.tree`, that holds a JSON object: `structure` says which containers and classes the leaves stand in, and what
+`fgrad`, that holds a JSON object: `structure` says which containers and classes the leaves stand in, and what
 their static fields are; `metadata` is what else the writer wants known. Equal trees and metadata give equal bytes.
 """
 
@@ -32,8 +32,7 @@ Tensor: TypeAlias = NDArray[np.generic]
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Object: TypeAlias = dict[str, Json]
 _ROOT: Final = "params"
-_HEADER: Final = "fgrad.tree"
-_OLD_HEADER: Final = "fgrad"  # of files that have metadata alone
+_HEADER: Final = "fgrad"
 _NONE: Final = "None"
 _LEAVES: Final = ("float", "int", "bool", "scalar", "array")  # a scalar is one of NumPy's
 _DTYPES: Final = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
@@ -257,7 +256,7 @@ def _about(header: Object, names: Collection[str]) -> tuple[Json, dict[str, obje
     """The description of the structure in which tensors stand, None if there is none, and the metadata."""
     texts = cast("dict[str, str]", header.get("__metadata__", {}))  # the library has seen to it
     ours = _object(texts.get(_HEADER, "{}"))
-    metadata = ours.get("metadata") if ours else _object(texts.get(_OLD_HEADER, "{}"))
+    metadata = ours.get("metadata", {})
     if not isinstance(metadata, dict):
         raise TypeError("its metadata are no JSON object")
     structure = ours.get("structure")

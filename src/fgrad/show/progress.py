@@ -42,7 +42,7 @@ def progress(
     Raises `MissingExtraError` without rich.
 
     >>> from rich.console import Console
-    >>> for x in progress([0.5, 0.25], 2, describe=lambda x: f"loss {x}", console=Console(width=60)):
+    >>> for x in progress([0.5, 0.25], 2, describe=lambda x: f"loss {x}", console=Console(force_terminal=False)):
     ...     pass
     step 1 of 2: loss 0.5
     step 2 of 2: loss 0.25
