@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import scan, tree
+from fgrad import scan, tree, vmap
 
 grad: Any = fgrad.grad
 A, C, X = np.arange(1.0, 4.0), np.array([1.0, 2.0, 3.0]), np.arange(6.0).reshape(2, 3)
@@ -45,6 +45,20 @@ def of_turned(a: Any, c: Any) -> Any:
     return fgrad.sum(fgrad.sin(turned @ one)) + fgrad.sum(fgrad.sin(fgrad.sin(turned)))
 
 
+@fgrad.elementwise(lambda ans, x: 3 * x * x)
+def cube(x: float) -> float:
+    return x * x * x
+
+
+@fgrad.elementwise(lambda ans, x: ans * ans)
+def grown(x: float) -> float:
+    return 1.0 / (1.0 - x)
+
+
+def with_itself(x: Any) -> Any:
+    return (x * 2.0).T @ x + x.sum()
+
+
 CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "concat of two dtypes": (lambda a: fgrad.sin(fgrad.concat([a, np.ones(3)])) * 2.0 + 1.0, (SINGLE,)),
     "a state read after its successor is there": (spread, (np.ones(3), np.zeros(3))),
@@ -68,6 +82,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         lambda a: [scan(lambda s, y: (s * 2.0 + y, None), a, X)[0] for _ in range(2)],
         (A,),
     ),
+    "a function with the name of an op": (fgrad.tanh, (0.5,)),
+    "an op of one's own": (cube, (2.0,)),
+    "an op of one's own in its own derivative": (grad(grown), (0.5,)),
+    "axes turned to where they are": (vmap(with_itself), (np.asfortranarray(np.ones((3, 4))),)),
     "an argument and a nan": (
         lambda x: (x, grad(lambda q: fgrad.sum(fgrad.log(q) * q))(x)),
         (np.array([1.0, np.nan]),),

@@ -316,7 +316,7 @@ class _Writer:
         """The name for an object, made from `name`."""
         for i in count():
             candidate = f"{name}_{i}" if i else f"{name}_" if keyword.iskeyword(name) else name
-            if candidate not in self.taken:
+            if candidate not in self.taken and candidate != self.name:  # which is global too
                 self.taken.add(candidate)
                 self.names[candidate] = x
             if self.names.get(candidate) is x:
