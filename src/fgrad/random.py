@@ -12,7 +12,7 @@ so that a compiled function that is given another key gives other numbers.
 import math
 from collections.abc import Callable, Sequence
 from operator import index
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast, overload
 
 import attrs
 import numpy as np
@@ -200,7 +200,11 @@ def bernoulli(key: Key, p: float = 0.5, shape: int | Shape | None = None) -> NDA
     return cast("NDArray[np.bool]", less(_drawn(_uniform, key, sizes, np.float64), p))
 
 
-def permutation(key: Key, x: int | A) -> A:
+@overload
+def permutation(key: Key, x: int) -> Integers: ...
+@overload
+def permutation(key: Key, x: A) -> A: ...
+def permutation(key: Key, x: int | A) -> Integers | A:
     """The integers below n in random order; or the rows of an array in random order.
 
     >>> permutation(Key(0), 5).tolist()
@@ -208,10 +212,16 @@ def permutation(key: Key, x: int | A) -> A:
     """
     n = _shape(x)[0] if _shape(x) else index(x)
     order = apply(_permutation, (_words(key),), (n,))
-    return cast("A", take(cast("Floats", x), order, axis=0) if _shape(x) else order)
+    return cast("A", take(cast("Floats", x), order, axis=0)) if _shape(x) else cast("Integers", order)
 
 
-def choice(key: Key, a: int | A, shape: int | Shape = (), *, replace: bool = True, p: Floats | None = None) -> A:
+@overload
+def choice(key: Key, a: int, shape: int | Shape = (), *, replace: bool = True, p: Floats | None = None) -> Integers: ...
+@overload
+def choice(key: Key, a: A, shape: int | Shape = (), *, replace: bool = True, p: Floats | None = None) -> A: ...
+def choice(
+    key: Key, a: int | A, shape: int | Shape = (), *, replace: bool = True, p: Floats | None = None
+) -> Integers | A:
     """Some of the integers below n, or some of the rows of an array; those not put back are chosen once at most.
 
     `p` (n,) says how likely each is; it need not sum to 1. Without putting back they are the largest of
@@ -237,4 +247,4 @@ def choice(key: Key, a: int | A, shape: int | Shape = (), *, replace: bool = Tru
             noise = -log(-log(_drawn(_uniform, key, (n,), np.float64)))
             found = getitem(argsort(-(log(p) + noise)), slice(count))
     places = reshape(cast("Floats", found), sizes)
-    return cast("A", take(cast("Floats", a), places, axis=0) if _shape(a) else places)
+    return cast("A", take(cast("Floats", a), places, axis=0)) if _shape(a) else cast("Integers", places)
