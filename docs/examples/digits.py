@@ -69,8 +69,9 @@ def moved(pictures: Floats, key: Key) -> Floats:
     """Each picture moved by up to a pixel, up or down, left or right."""
     n, places = len(pictures), np.arange(8)
     down, right = (random.choice(own, 3, (n, 1)) + places for own in key.split())
-    framed: Floats = pad(pictures, ((0, 0), (1, 1), (1, 1)))
-    return framed[np.arange(n)[:, None, None], down[:, :, None], right[:, None, :]]
+    return np.asarray(
+        pad(pictures, [(0, 0), (1, 1), (1, 1)])[np.arange(n)[:, None, None], down[..., None], right[:, None]]
+    )
 
 
 def loss(network: Network, pictures: Floats, digits: Integers, *, key: Key) -> float:
