@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 from sklearn.datasets import load_digits
 
-from fgrad import astype, nn, optim, pad, random, relu, reshape
+from fgrad import astype, getitem, nn, optim, pad, random, relu, reshape
 from fgrad.nn import Floats, Integers
 from fgrad.random import Key
 from fgrad.train import batches, train
@@ -67,11 +67,9 @@ NETWORKS: dict[str, Callable[[Key], Network]] = {"mlp": Perceptron.init, "convne
 
 def moved(pictures: Floats, key: Key) -> Floats:
     """Each picture moved by up to a pixel, up or down, left or right."""
-    n, places = len(pictures), np.arange(8)
-    down, right = (random.choice(own, 3, (n, 1)) + places for own in key.split())
-    return np.asarray(
-        pad(pictures, [(0, 0), (1, 1), (1, 1)])[np.arange(n)[:, None, None], down[..., None], right[:, None]]
-    )
+    rows, places = np.arange(len(pictures))[:, None, None], np.arange(8)
+    down, right = (random.choice(own, 3, (len(rows), 1)) + places for own in key.split())
+    return getitem(pad(pictures, ((0, 0), (1, 1), (1, 1))), (rows, down[:, :, None], right[:, None, :]))
 
 
 def loss(network: Network, pictures: Floats, digits: Integers, *, key: Key) -> float:
