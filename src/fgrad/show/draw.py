@@ -61,12 +61,12 @@ class Drawing:
 
         Raises `MissingExtraError` where pygraphviz is not installed.
         """
-        return _styled(_laid_out(self.dot, "svg").decode("utf-8"))
+        return _styled(laid_out(self.dot, "svg").decode("utf-8"))
 
     @cached_property
     def png(self) -> bytes:
         """The picture as PNG, on a transparent ground; raises as `svg` does."""
-        return _laid_out(self.dot, "png", dpi=str(_resolution(self.svg)))
+        return laid_out(self.dot, "png", dpi=str(_resolution(self.svg)))
 
     def save(self, path: "PathLike") -> None:
         """Write the drawing to a file: .svg, .png, .dot or .mmd (Mermaid), as its name ends.
@@ -272,7 +272,11 @@ def _coded(text: str) -> str:
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
-def _laid_out(dot: str, form: str, **settings: str) -> bytes:
+def laid_out(dot: str, form: str, **settings: str) -> bytes:
+    """Let Graphviz lay a graph out, in one of its formats.
+
+    Raises `MissingExtraError` where pygraphviz is not installed.
+    """
     try:
         from pygraphviz import AGraph  # lazily: it comes with an extra, and Graphviz with it
     except ImportError:

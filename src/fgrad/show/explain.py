@@ -6,17 +6,21 @@ Knows how a walkthrough is told in text, in a terminal and in HTML; nothing of h
 import html
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final, ParamSpec
 
 import attrs
 
 from fgrad import errors
-from fgrad.show import notation, paths
+from fgrad.files import replace_files
+from fgrad.show import notation, paths, stepper
 from fgrad.show.paths import Path, Paths
 from fgrad.show.walkthrough import Quantity, Step, Walkthrough, walk
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from fgrad.files import PathLike
 
 __all__ = ["Explanation", "Path", "Paths", "Row", "Step", "explain"]
 
@@ -60,8 +64,8 @@ class Row:
 class Explanation:
     """Both passes of a function at some arguments, as rows in forward order and steps in backward order.
 
-    It prints as text, as a table where rich prints it, and shows itself in a notebook. `explanation["n"]` is the row of
-    that name.
+    It prints as text, as a table where rich prints it, and shows itself in a notebook; `save` makes a page of it, to go
+    through step by step. `explanation["n"]` is the row of that name.
     """
 
     walkthrough: Walkthrough
@@ -99,6 +103,20 @@ class Explanation:
             }
             for row in self.rows
         ]
+
+    def save(self, path: "PathLike") -> None:
+        """Write a page, .html, that goes forward and backward step by step, and does so again on other numbers.
+
+        It is one file that loads nothing. Raises `ArgumentError` for another ending, and OSError where the file cannot
+        be written.
+        """
+        file = FilePath(path)
+        if file.suffix.lower() != ".html":
+            raise errors.ArgumentError(
+                f"{file.name} does not end in .html, which is what an explanation is written as: "
+                'write explanation.save("steps.html")'
+            )
+        replace_files({file: stepper.page(self.walkthrough).encode("utf-8")})
 
     def __str__(self) -> str:
         tables = [_aligned(_HEADS, self._cells())]

@@ -4,15 +4,14 @@ Knows Python's operators and which need brackets; nothing of graphs and derivati
 """
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 from fgrad.arrays import namespace
 from fgrad.graph import Program
 from fgrad.ops.selecting import Hole, Span
 
-# By the op's name: how it is written, and the operands that are bracketed where they have a sign.
-_OPERATORS: Final = {
+OPERATORS: Final[Mapping[str, tuple[str, tuple[int, ...]]]] = {
     "add": ("{} + {}", (1,)),
     "subtract": ("{} - {}", (1,)),
     "multiply": ("{}*{}", (1,)),
@@ -32,6 +31,7 @@ _OPERATORS: Final = {
     "equal": ("{} == {}", ()),
     "not_equal": ("{} != {}", ()),
 }
+"""How an op is written, by its name, and which operands are bracketed where they have a sign."""
 _REDUCING: Final = "sum mean max min logsumexp log_softmax argmax argmin"
 _PARAMS: Final = {
     **dict.fromkeys(
@@ -152,9 +152,9 @@ def formula(op: str, terms: Sequence[str], params: Sequence[Hashable] = ()) -> s
         return f"{terms[0]}[{params[0]}]"
     if op == "named":
         return terms[0]
-    if op not in _OPERATORS:
+    if op not in OPERATORS:
         return f"{op}({', '.join([*terms, *_settings(op, params)])})"
-    template, bracketed = _OPERATORS[op]
+    template, bracketed = OPERATORS[op]
     return template.format(*[f"({x})" if i in bracketed and x[0] == "-" else x for i, x in enumerate(terms)])
 
 

@@ -61,6 +61,8 @@ class Quantity:
     """The op on their values."""
     groups: tuple[str, ...] = ()
     """The containers that an argument's leaf lies in, from the outermost: model, model.layers, model.layers[0]."""
+    own: bool = False
+    """Whether the op is a user's, and no row of fgrad's table."""
 
 
 @attrs.frozen(eq=False)
@@ -84,6 +86,14 @@ class Step:
 
 
 @attrs.frozen(eq=False)
+class Decision:
+    """A branch that the function took by a value."""
+
+    quantity: int
+    taken: bool | int
+
+
+@attrs.frozen(eq=False)
 class Walkthrough:
     """Both passes of a function at some arguments: quantities in forward order, and the steps of the way back."""
 
@@ -94,6 +104,10 @@ class Walkthrough:
     steps: tuple[Step, ...]
     differentiated: bool
     """Whether the result is one number, so that there are gradients."""
+    aside: tuple[Quantity, ...] = ()
+    """What only branches depend on; their indices go on from those of the quantities."""
+    decisions: tuple[Decision, ...] = ()
+    """The branches that were taken, in order."""
 
     @cached_property
     def places(self) -> Mapping[str, int]:
@@ -115,18 +129,22 @@ def walk(f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, 
     """
     places = tuple([i for i, x in enumerate(args) if i == 0 or _is_differentiable(x)])
     call = understand(f, places if len(args) > 1 else None, tuple(args), kwargs)
-    traced = run(call.function, call.inputs, call.root, own=True)
+    decisions: list[tuple[Node, bool | int]] = []
+    traced = run(call.function, call.inputs, call.root, own=True, decisions=decisions)
     merged, labels = _labels(traced)
     paths = [notation.clean(path) for path in tree.paths(traced.in_structure, call.root)]
     order = _call_order(traced)
-    arguments, made = [traced.inputs[i] for i in order], traced.nodes[len(order) :]
-    kept = [*arguments, *[node for node in made if node not in merged]]
-    index = {node: i for i, node in enumerate(kept)}
+    kept = [traced.inputs[i] for i in order]
+    kept += [node for node in traced.nodes[len(order) :] if node not in merged]
+    known = {*kept, *merged}
+    deciding = graph.ancestors([node for node, _ in decisions], traced.scope, constants=True)
+    aside = [node for node in reversed(deciding) if node not in known]
+    index = {node: i for i, node in enumerate([*kept, *aside])}
     index |= {node: index[labelled] for node, labelled in merged.items()}
     y = traced.outputs[0] if len(traced.outputs) == 1 and is_real(traced.outputs[0]) else None
     differentiated = y is not None and not shape(y)
     gradients, steps = _backward(traced, y if differentiated else None, index, merged)
-    names = _names(kept, labels, [paths[i] for i in order])
+    names = _names([*kept, *aside], labels, [paths[i] for i in order])
     found = [_seen(gradients.get(node), node.value) if differentiated else None for node in kept]
     quantities = [_quantity(x, index, names, x in labels, g) for x, g in zip(kept, found, strict=True)]
     return Walkthrough(
@@ -135,6 +153,8 @@ def walk(f: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, 
         tuple([index[x] for x in traced.outputs if type(x) is Node and x.scope is traced.scope]),
         tuple(steps),
         differentiated,
+        tuple([_quantity(x, index, names, x in labels, None) for x in aside]),
+        tuple([Decision(index[x], taken) for x, taken in decisions]),
     )
 
 
@@ -215,6 +235,7 @@ def _quantity(
         formula="" if is_input else notation.formula(node.op.name, terms, node.params),
         numbers="" if is_input else notation.formula(node.op.name, numbers, node.params),
         groups=_groups(name) if is_input else (),
+        own=not is_input and TABLE.get(node.op.name) is not node.op,
     )
 
 
@@ -228,7 +249,7 @@ def _operands(node: Node, index: Mapping[Node, int]) -> Iterator[Operand]:
         source = index[x] if type(x) is Node and x.scope is scope else None
         if source is None or op.vjp is None:
             yield Operand(source, values[i])
-        elif numbers and _is_number(args[i]):
+        elif numbers and (_is_number(args[i]) or type(args[i]) is bool):
             with scope, quiet():
                 found = dict(_pulled(node, [i], cast("Value", one(node.value))))
             partial = float(cast("float", concrete(found[i]))) if i in found else None
