@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import hessian, jvp, micro, tree, vjp, vmap
+from fgrad import hessian, jvp, micro, tree, value_and_grad, vjp, vmap
 from fgrad.compile import pieces, regions
 from fgrad.compile.jit import MOST_PATHS
 from fgrad.errors import ArgumentError, LeafError
@@ -275,6 +275,24 @@ def test_transforms_of_compiled_and_compiled_transforms() -> None:
 class Dense:
     w: Any
     name: str = tree.static("tanh")
+
+
+def test_static_arguments_stay_where_they_are() -> None:
+    """Given by place they are none of the keyword form of `grad`, and none that `vmap` maps."""
+
+    def power(x: float, n: int) -> float:
+        return x**n
+
+    slope: Any = jit(grad(power), static_argnames="n")
+    assert slope(2.0, 3) == slope(2.0, n=3) == 12.0
+    assert jit(value_and_grad(power), static_argnames="n")(2.0, 3) == (8.0, 12.0)
+    np.testing.assert_array_equal(
+        jit(vmap(power, in_axes=(0, None)), static_argnames="n")(np.arange(3.0), 3),
+        [0.0, 1.0, 8.0],
+    )
+    total: Any = jit(lambda n, x, *rest, k=2.0, **more: n * x + sum(rest) * k + sum(more.values()), static_argnames="n")
+    assert (total(3, 1.0, 2.0, z=4.0), total(4, 1.0), total(n=3, x=1.0)) == (11.0, 4.0, 3.0)
+    assert total.cache_info().traces == 3
 
 
 def test_calls_of_other_kinds() -> None:

@@ -144,3 +144,28 @@ def test_the_data_sets_are_tables(name: str) -> None:
     data = table.DEMOS[name](0)
     assert data.x.shape == (len(data.y), len(data.features))
     assert set(data.y) == set(range(len(data.classes)))
+
+
+def test_features_are_read_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("note,,b,y,a\n,,2,p,1\n\nx,,4,,3\nx,,4,r,3\n")
+    rows = table.read_features(file, ["a", "b"], "y")
+    assert (rows.x.tolist(), rows.lines, rows.targets) == ([[1, 2], [3, 4], [3, 4]], (2, 4, 5), ("p", "", "r"))
+    assert rows.labels("y", ["p", "q"]) == [0, None, -1]
+    file.write_text("b,a\n2,1\n")
+    rows = table.read_features(file, ["a", "b"], "y")
+    assert (rows.x.tolist(), rows.targets, rows.labels("y", ["p", "q"])) == ([[1, 2]], None, [])
+
+
+def test_a_label_is_told_by_what_it_means(tmp_path: Path) -> None:
+    """What `read` takes for one class is one here, however it is written."""
+    file = tmp_path / "new.csv"
+    file.write_text("a,y\n" + "".join(f"1,{label}\n" for label in ("1", "1.0", "01", "2", "", "3", "x")))
+    assert table.read_features(file, ["a"], "y").labels("y", ["1", "2"]) == [0, 0, 0, 1, None, -1, -1]
+
+
+def test_a_number_to_compare_with_must_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("a,y\n1,0.5\n1,\n1,x\n")
+    with pytest.raises(errors.DataError, match=r"new\.csv:4: column \"y\": 'x' is not a number"):
+        table.read_features(file, ["a"], "y").labels("y", [])

@@ -1,4 +1,4 @@
-"""Tables of numbers: a CSV file with one target column of numbers or of classes, and two data sets to try things on.
+"""Tables of numbers: a CSV file with one target column of numbers or of classes, and data sets to try things on.
 
 Knows how such a file is read, and says what is wrong with it to the line and column; nothing of learning from it.
 """
@@ -37,6 +37,28 @@ class Table:
     classes: tuple[str, ...] = ()
 
 
+@attrs.frozen(eq=False)
+class Rows:
+    """Features x, (rows, features), to be predicted from; where each row stands, and its cell of the target if any."""
+
+    file: str
+    x: Floats
+    lines: tuple[int, ...]
+    targets: tuple[str, ...] | None
+
+    def labels(self, target: str, classes: Sequence[str]) -> list[float | None]:
+        """The targets, if any: numbers, or indices into `classes` (-1: another class); None where the cell is empty.
+
+        Raises `DataError`, which names file, line and column, where a number is wanted and there is none.
+        """
+        place = _Place(self.file, target)
+        cells = [] if self.targets is None else list(zip(self.targets, self.lines, strict=True))
+        if not classes:
+            return [_number(cell, place, line) if cell else None for cell, line in cells]
+        index = {name: float(i) for i, name in enumerate(classes)}
+        return [index.get(cell, index.get(_as_class(cell), -1.0)) if cell else None for cell, _ in cells]
+
+
 @attrs.frozen
 class _Place:
     """A column of a file, for messages."""
@@ -57,25 +79,66 @@ def read(path: str | os.PathLike[str], target: str, task: Task = "auto") -> Tabl
     Raises `DataError`, which names the file, and the line and column where there are some.
     """
     file = os.fspath(path)
+    line, header, records = _opened(file)
+    _check_header(header, target, f"{file}:{line}")
+    features = [name for name in header if name != target]
+    x, lines, cells = _columns(records, header, features, target, file)
+    y, classes = _target(cells, lines, _Place(file, target), task)
+    return Table(tuple(features), target, x, y, classes)
+
+
+def read_features(path: str | os.PathLike[str], features: Sequence[str], target: str) -> Rows:
+    """Read the columns of a CSV file that a model was trained on, wherever they stand, and the target if it is there.
+
+    What else there is may hold anything. Raises `DataError`, which names the file, and the line and column where there
+    are some.
+    """
+    file = os.fspath(path)
+    line, header, records = _opened(file)
+    for name in (*features, target):
+        if header.count(name) > 1:
+            raise errors.DataError(f'{file}:{line}: column "{name}": the name appears twice')
+        if name not in header and name != target:
+            raise errors.DataError(f'{file}:{line}: there is no column "{name}"; there are {_listed(header)}')
+    x, lines, cells = _columns(records, header, features, target if target in header else None, file)
+    return Rows(file, x, tuple(lines), tuple(cells) if target in header else None)
+
+
+def _opened(file: str) -> tuple[int, list[str], Iterator[tuple[int, list[str]]]]:
+    """The line of the header, the header, and the rows below it with theirs, of which each has as many cells."""
     records = _records(file)
-    line, header = next(records, (0, []))
+    first, header = next(records, (0, []))
     if not header:
         raise errors.DataError(f"{file}: the file is empty")
-    _check_header(header, target, f"{file}:{line}")
-    at = header.index(target)
-    features = [name for name in header if name != target]
-    places = [_Place(file, name) for name in features]
-    lines, x, cells = [], [], []
+
+    def below() -> Iterator[tuple[int, list[str]]]:
+        line = None
+        for line, row in records:
+            if len(row) != len(header):
+                raise errors.DataError(f"{file}:{line}: {len(row)} cells, but the header has {len(header)}")
+            yield line, row
+        if line is None:
+            raise errors.DataError(f"{file}: there is no row below the header")
+
+    return first, header, below()
+
+
+def _columns(
+    records: Iterator[tuple[int, list[str]]],
+    header: Sequence[str],
+    features: Sequence[str],
+    target: str | None,
+    file: str,
+) -> tuple[Floats, list[int], list[str]]:
+    """The features as numbers, (rows, features), the line of each row, and the cells of the target if there is one."""
+    columns = [(header.index(name), _Place(file, name)) for name in features]
+    x, lines, cells = [], [], []
     for line, row in records:
-        if len(row) != len(header):
-            raise errors.DataError(f"{file}:{line}: {len(row)} cells, but the header has {len(header)}")
+        x.append([_number(row[at], place, line) for at, place in columns])
         lines.append(line)
-        cells.append(row.pop(at))
-        x.append([_number(cell, place, line) for cell, place in zip(row, places, strict=True)])
-    if not lines:
-        raise errors.DataError(f"{file}: there is no row below the header")
-    y, classes = _target(cells, lines, _Place(file, target), task)
-    return Table(tuple(features), target, np.array(x), y, classes)
+        if target is not None:
+            cells.append(row[header.index(target)])
+    return np.array(x), lines, cells
 
 
 def _records(file: str) -> Iterator[tuple[int, list[str]]]:
@@ -109,10 +172,13 @@ def _check_header(header: Sequence[str], target: str, where: str) -> None:
         if name in header[:i]:
             raise errors.DataError(f'{where}: column "{name}": the name appears twice')
     if target not in header:
-        names = ", ".join(f'"{name}"' for name in header[:12]) + (", …" if len(header) > 12 else "")
-        raise errors.DataError(f'{where}: there is no column "{target}"; there are {names}')
+        raise errors.DataError(f'{where}: there is no column "{target}"; there are {_listed(header)}')
     if len(header) == 1:
         raise errors.DataError(f'{where}: there is no column beside the target "{target}"')
+
+
+def _listed(header: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in header[:12]) + (", …" if len(header) > 12 else "")
 
 
 def _number(cell: str, place: _Place, line: int) -> float:
@@ -162,6 +228,12 @@ def _class_name(key: str | float) -> str:
     return str(int(key)) if isinstance(key, float) and key.is_integer() else str(key)
 
 
+def _as_class(cell: str) -> str:
+    """The name of the class that a cell means, if it holds a number: 1.0 is 1."""
+    value = _as_number(cell)
+    return cell if value is None else _class_name(value)
+
+
 def _check_varied(values: Sequence[K], place: _Place) -> None:
     if len(set(values)) == 1:
         every = reprlib.repr(values[0])
@@ -177,18 +249,43 @@ def moons(seed: int) -> Table:
     return Table(("x", "y"), "moon", x, y.astype(float), ("upper", "lower"))
 
 
+def digits(seed: int) -> Table:
+    """1,797 handwritten digits of 8 by 8 pixels, from scikit-learn; they depend on no seed.
+
+    Raises `MissingExtraError` where scikit-learn is not installed.
+    """
+    return _of_sklearn("load_digits", "digit")
+
+
 def iris(seed: int) -> Table:
     """Fisher's 150 irises of 3 species, from scikit-learn; they depend on no seed.
 
     Raises `MissingExtraError` where scikit-learn is not installed.
     """
-    data = _sklearn_datasets().load_iris()
-    species = tuple(str(name) for name in data.target_names)
-    return Table(tuple(data.feature_names), "species", data.data, data.target.astype(float), species)
+    return _of_sklearn("load_iris", "species")
 
 
-DEMOS: Final[dict[str, Callable[[int], Table]]] = {"moons": moons, "iris": iris}
+def breast_cancer(seed: int) -> Table:
+    """569 tumours, malignant or benign, by 30 measures of their cells, from scikit-learn; they depend on no seed.
+
+    Raises `MissingExtraError` where scikit-learn is not installed.
+    """
+    return _of_sklearn("load_breast_cancer", "diagnosis")
+
+
+DEMOS: Final[dict[str, Callable[[int], Table]]] = {
+    "moons": moons,
+    "digits": digits,
+    "iris": iris,
+    "breast-cancer": breast_cancer,
+}
 """Data sets that need no file, by name, as functions of a seed."""
+
+
+def _of_sklearn(load: str, target: str) -> Table:
+    data = getattr(_sklearn_datasets(), load)()
+    features, classes = [tuple(str(name) for name in names) for names in (data.feature_names, data.target_names)]
+    return Table(features, target, data.data, data.target.astype(float), classes)
 
 
 def _sklearn_datasets() -> ModuleType:

@@ -106,15 +106,33 @@ class Jitted(Generic[P, V]):
     def _apart(
         self, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> tuple[Hashable, tuple[object, ...], dict[str, object]]:
-        """The values of static arguments, which stand for themselves, and all other arguments by name."""
-        bound = inspect.signature(self.function).bind(*args, **kwargs)
-        bound.apply_defaults()
-        static = tuple([(name, bound.arguments.pop(name)) for name in self.static_argnames])
-        return static, (), {**bound.arguments.pop("kwargs", {}), **bound.arguments}
+        """The static arguments, by their place or name, and all others as they were given."""
+        inspect.signature(self.function).bind(*args, **kwargs)
+        places = [i for i, name in enumerate(self._names[: len(args)]) if name in self.static_argnames]
+        static = [*[(i, args[i]) for i in places], *[(k, x) for k, x in kwargs.items() if k in self.static_argnames]]
+        rest = {k: x for k, x in kwargs.items() if k not in self.static_argnames}
+        return tuple(static), tuple([x for i, x in enumerate(args) if i not in places]), rest
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        return list(inspect.signature(self.function).parameters)
 
     def _function(self, static: Hashable) -> Callable[..., V]:
-        given = dict(cast("tuple[tuple[str, object], ...]", static))
-        return functools.partial(self.function, **given) if given else self.function  # type: ignore[arg-type]  # some
+        given = cast("tuple[tuple[int | str, object], ...]", static)
+        if not given:
+            return self.function
+
+        @functools.wraps(self.function)
+        def function(*args: object, **kwargs: object) -> V:
+            whole = list(args)
+            for key, x in given:
+                if isinstance(key, int):
+                    whole.insert(key, x)
+                else:
+                    kwargs[key] = x
+            return cast("Callable[..., V]", self.function)(*whole, **kwargs)
+
+        return function
 
     def _traced(
         self, static: Hashable, args: Sequence[object], kwargs: Mapping[str, object], special: Specialised | None

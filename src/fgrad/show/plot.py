@@ -1,4 +1,4 @@
-"""Drawings of training: the loss curve, the regions that a classifier tells apart, the surface that a regression fits.
+"""Drawings of training: the loss curve, the regions that a classifier tells apart, how far a regression agrees.
 
 Knows matplotlib's axes and colours that the colour-blind can tell apart; nothing of models: it is given functions.
 """
@@ -20,7 +20,7 @@ Integers: TypeAlias = NDArray[np.int64]
 # Okabe and Ito, "Color Universal Design" (2008), the most distinct first.
 _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#555555")
 _MARKERS: Final = "osD^vPX*"
-_CELLS: Final = 400  # of the grid that a picture is made of, on each side
+_CELLS: Final = 250  # of the grid that a picture is made of, on each side
 _LEGEND: Final = 16  # classes at most; with more, a legend would be larger than the picture
 
 
@@ -65,7 +65,8 @@ def boundary(
     colours = np.array([to_rgb(_COLOURS[i % 8]) for i in range(len(classes))])
     extent = _extent(x)
     regions = np.argmax(_on_grid(logits, extent), axis=-1)
-    ax.imshow(0.7 + 0.3 * colours[regions], extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
+    tints = np.dstack([colours[regions], np.full(regions.shape, 0.3)])  # of whatever colour is behind
+    ax.imshow(tints, extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
     for i in range(len(classes)):
         points, marker = x[labels == i], _MARKERS[i // 8 % 8 if len(classes) > 8 else i % 8]
         ax.scatter(
@@ -102,6 +103,16 @@ def surface(
     ax.scatter(x[:, 0], x[:, 1], c=y, s=26, cmap="cividis", vmin=low, vmax=high, edgecolors="white", linewidths=0.7)
     ax.figure.colorbar(image, ax=ax).set_label(target, parse_math=False)
     return _tidy(ax, "Prediction (points: data)", features)
+
+
+def agreement(ax: "Axes", predicted: Floats, truth: Floats, target: str) -> "Axes":
+    """Draw what was predicted over what is true, (n,) each, and the line on which they agree."""
+    ends = [float(min(predicted.min(), truth.min())), float(max(predicted.max(), truth.max()))]
+    ax.plot(ends, ends, color=_COLOURS[7], linewidth=1.2, linestyle="--")
+    ax.scatter(truth, predicted, s=24, color=_COLOURS[0], edgecolors="white", linewidths=0.6)
+    ax.grid(visible=True, color="#e6e6e6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return _tidy(ax, "Prediction and truth", (f"{target}, as it is", f"{target}, as predicted"))
 
 
 def _tidy(ax: "Axes", title: str, names: tuple[str, str]) -> "Axes":
