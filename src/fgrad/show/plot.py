@@ -36,17 +36,26 @@ def png(draw: "Callable[[Axes], object]") -> bytes:
     return file.getvalue()
 
 
-def curve(ax: "Axes", losses: Mapping[str, Sequence[float]], name: str = "loss") -> "Axes":
-    """Draw one line for each sequence of losses, epoch by epoch, on a logarithmic scale if all are positive."""
+def curve(
+    ax: "Axes", losses: Mapping[str, Sequence[float]] | Sequence[float], name: str = "loss", unit: str = "epoch"
+) -> "Axes":
+    """Draw a line of losses, or one for each name, on a logarithmic scale if all are positive.
+
+    >>> from matplotlib.figure import Figure
+    >>> curve(Figure().add_subplot(), {"training": [1.0, 0.1], "held out": [1.1, 0.2]}).get_yscale()
+    'log'
+    """
+    lines = losses if isinstance(losses, Mapping) else {"": losses}
     styles = ("-", "--", ":", "-.")
-    for i, (label, values) in enumerate(losses.items()):
-        epochs = range(1, len(values) + 1)
-        ax.plot(epochs, values, styles[i % 4], color=_COLOURS[i % 8], label=label, linewidth=1.8)
-    if all(value > 0 for values in losses.values() for value in values):
+    for i, (label, values) in enumerate(lines.items()):
+        numbers = range(1, len(values) + 1)
+        ax.plot(numbers, values, styles[i % 4], color=_COLOURS[i % 8], label=label, linewidth=1.8)
+    if all(value > 0 for values in lines.values() for value in values):
         ax.set_yscale("log")
-    _tidy(ax, "Loss by epoch", ("epoch", name))
+    _tidy(ax, f"{name[:1].upper()}{name[1:]} by {unit}", (unit, name))
     ax.grid(visible=True, which="both", color="#e6e6e6", linewidth=0.6)
-    ax.legend(frameon=False)
+    if isinstance(losses, Mapping):
+        ax.legend(frameon=False)
     return ax
 
 
@@ -55,16 +64,29 @@ def boundary(
     logits: Callable[[Floats], Floats],
     x: Floats,
     labels: Integers,
-    features: tuple[str, str],
-    classes: Sequence[str],
+    features: tuple[str, str] = ("x", "y"),
+    classes: Sequence[str] = (),
     target: str = "",
 ) -> "Axes":
-    """Draw where each class has the highest logit, (n, 2) -> (n, classes), and the points x, (n, 2), on top."""
+    """Draw where each class has the highest logit, (n, 2) -> (n, classes), and the points x, (n, 2), on top.
+
+    A single score, (n, 2) -> (n, 1), is positive for the second of two classes. Labels are indices into `classes`;
+    without those, whatever they are, as -1 and 1, in their order.
+
+    >>> from matplotlib.figure import Figure
+    >>> x = np.array([[-1.0, 0.0], [1.0, 0.0]])
+    >>> boundary(Figure().add_subplot(), lambda x: x[:, :1], x, np.array([-1, 1])).get_title()
+    'Decision boundary'
+    """
     from matplotlib.colors import to_rgb
 
+    if not classes:
+        known, labels = np.unique(labels, return_inverse=True)
+        classes = [str(label) for label in known]
     colours = np.array([to_rgb(_COLOURS[i % 8]) for i in range(len(classes))])
     extent = _extent(x)
-    regions = np.argmax(_on_grid(logits, extent), axis=-1)
+    scores = _on_grid(logits, extent)
+    regions = np.argmax(scores, axis=-1) if scores.shape[-1] > 1 else (scores[..., 0] > 0).astype(int)
     tints = np.dstack([colours[regions], np.full(regions.shape, 0.3)])  # of whatever colour is behind
     ax.imshow(tints, extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
     for i in range(len(classes)):
