@@ -40,6 +40,11 @@ def test_files_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_expression_may_begin_with_a_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-x**2", "x=3") == 0
+    assert "-6" in capsys.readouterr().out
+
+
 def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert run("a", "a=1") == 0
@@ -51,6 +56,7 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     [
         (["2*sine(x)", "x=1"], "there is no function sine: the nearest is sin\n  2*sine(x)\n    ^^^^"),
         (["__import__('os').system('true')"], "only a function can be called"),
+        (["2*3"], "the expression has no names, so that nothing in it can change: write one such as 2*x"),
         (["a*b", "a=1"], "what is b? Say b=NUMBER"),
         (["a", "a=1", "c=2"], "the expression has no c: it has a"),
         (["a", "a=1", "a=2"], "a name is given two numbers"),

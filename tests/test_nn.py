@@ -604,3 +604,8 @@ def test_networks_refuse_what_they_are_not() -> None:
         nn.MLP.init(Key(0), [3])
     with pytest.raises(errors.ArgumentError, match="tanh, relu"):
         nn.MLP.init(Key(0), [3, 2], activation="step")  # type: ignore[arg-type]  # an unknown one is the error
+
+
+def test_a_layer_says_what_does_not_fit_it() -> None:
+    with pytest.raises(errors.StructureError, match=r"a layer of 3 numbers was given an array of shape \(5, 4\)"):
+        nn.MLP.init(Key(0), [3, 2])(np.ones((5, 4)))

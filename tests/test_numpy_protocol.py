@@ -279,7 +279,7 @@ WITHOUT_ROW = {  # a line of code: what its error names
 
 @pytest.mark.parametrize(("code", "name"), WITHOUT_ROW.items())
 def test_functions_without_a_row(code: str, name: str) -> None:
-    """What fgrad cannot differentiate raises; the error names the NumPy function, and an op of fgrad that exists."""
+    """What fgrad cannot differentiate raises; the error names the NumPy function, and what fgrad has instead."""
     with pytest.raises(MissingRowError) as caught:
         vjp(of(code), X, V, S)
     message = str(caught.value)

@@ -388,6 +388,27 @@ def test_saving_keeps_the_newest_and_the_last(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_saving_keeps_the_last_of_a_loop_that_is_left(tmp_path: Path) -> None:
+    """By a break, an error, or by who watches."""
+    start, data, optimizer = begin(model(), optim.adam(0.01)), batches((X, Y), 8), optim.adam(0.01)
+    for now in saving(train(loss, model(), data, optimizer), tmp_path / "run", every=100):
+        if now.step == 5:
+            break
+    assert same(resume(tmp_path / "run", start), now)
+
+    def fails() -> None:
+        for now in saving(train(loss, model(), data, optimizer), tmp_path / "run", every=100):
+            assert 1 / (6 - now.step)
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert resume(tmp_path / "run", start).step == 6
+
+    run = watch(saving(train(loss, model(), data, optimizer), tmp_path / "run", every=100), lambda now: 1.0, patience=2)
+    assert [now.snapshot.step for now in run] == [1, 2, 3]
+    assert resume(tmp_path / "run", start).step == 3
+
+
 def test_another_model_or_optimiser_does_not_resume(tmp_path: Path) -> None:
     io.save(tmp_path / "run", begin(model(), optim.adam(0.01)))
     with pytest.raises(errors.StructureError, match=r"params\.params\.layers\[0\]\.w has shape \(4, 8\)"):
@@ -438,6 +459,29 @@ def test_watching_goes_on_from_a_file(tmp_path: Path) -> None:
     again = list(run(io.load(tmp_path / "run", whole[0])))
     assert len(again) == len(whole) - 2
     assert same(again[-1], whole[-1])
+
+
+def test_what_was_watched_is_saved_and_stays_stopped(tmp_path: Path) -> None:
+    """The scores are in the file; a run that had stopped does not begin again."""
+    data, optimizer = batches((X, Y), 10, key=Key(0)), optim.sgd(0.1)
+
+    def run(steps: int) -> Watched[nn.MLP, None]:
+        seen = resume(tmp_path / "run", Watched.begin(begin(model(), optimizer)))
+        stream = train(loss, model(), data, optimizer, steps=steps, start=seen.snapshot)
+        watched = watch(stream, lambda now: abs(now.value - 0.3), patience=4, start=seen)
+        *_, seen = [seen, *saving(watched, tmp_path / "run", every=1)]
+        return seen
+
+    assert math.isnan(Watched.begin(begin(model(), optimizer)).score)
+    first, last = run(2), run(100)
+    assert first.snapshot.step == 2
+    assert last.since == 4
+    assert same(run(100), last)
+
+
+def test_what_is_no_optimiser_is_said() -> None:
+    with pytest.raises(errors.ArgumentError, match=r"adam.* is no optimiser: write one such as optim.adam\(1e-3\)"):
+        train(loss, model(), batches((X, Y), 8), optim.adam)  # type: ignore[call-overload]  # wrong
 
 
 # --- showing ----------------------------------------------------------------------------------------------------------

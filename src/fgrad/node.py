@@ -533,10 +533,15 @@ def _signature(function: Function) -> tuple[int, float, frozenset[str]]:
 
 def _missing_row(function: str) -> errors.MissingRowError:
     name = function.removeprefix("np.").split()[0].split(".")[-1]
-    return errors.MissingRowError(f"{function} has no derivative in fgrad{errors.user_line()}: {_nearest(name)}")
+    return errors.MissingRowError(f"{function} has no derivative in fgrad{errors.user_line()}: {_instead(name)}")
 
 
-def _nearest(name: str) -> str:
+def _instead(name: str) -> str:
     import difflib  # lazily: importing fgrad stays quick
 
-    return f"the nearest op is fgrad.{difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.0)[0]}"
+    near = difflib.get_close_matches(name, FUNCTIONS, n=1, cutoff=0.85)
+    return (
+        f"the nearest op is fgrad.{near[0]}"
+        if near
+        else "write it with fgrad's ops, or give it a rule by fgrad.custom_vjp"
+    )

@@ -33,6 +33,7 @@ P = TypeVar("P")
 C = TypeVar("C")
 D = TypeVar("D")
 S = TypeVar("S")
+R = TypeVar("R", bound="Snapshot[object, object] | Watched[object, object]")
 P_co = TypeVar("P_co", covariant=True)
 C_co = TypeVar("C_co", covariant=True)
 D_co = TypeVar("D_co", covariant=True)
@@ -205,6 +206,8 @@ def train(
         if steps is not None or not isinstance(batches, Batches):
             raise errors.ArgumentError("epochs are counted of Batches, and without steps: write steps=… alone")
         steps = epochs * batches.per_epoch
+    if not isinstance(optimizer, Optimizer):
+        raise errors.ArgumentError(f"{optimizer!r} is no optimiser: write one such as optim.adam(1e-3)")
     first = begin(params, optimizer, carry) if start is None else start
     gradient = _gradient(loss, first.carry is not None)
     step = _step(gradient, optimizer)
@@ -321,6 +324,11 @@ class Watched(Generic[P_co, C_co]):
     best_score: float
     since: int
 
+    @classmethod
+    def begin(cls, first: Snapshot[P, C]) -> "Watched[P, C]":
+        """What there is before the first judgement: no score."""
+        return Watched(first, math.nan, first, math.nan, 0)
+
 
 def watch(
     snapshots: Iterable[Snapshot[P, C]],
@@ -346,6 +354,9 @@ def watch(
     6 0.284 2
     """
     now = start
+    if now is not None and patience is not None and now.since >= patience:
+        yield now  # it had stopped
+        return
     for snapshot in snapshots:
         if snapshot.step % every == 0:
             found = float(score(snapshot))
@@ -358,23 +369,31 @@ def watch(
                 return
 
 
-def saving(snapshots: Iterable[Snapshot[P, C]], path: PathLike, *, every: int) -> Iterator[Snapshot[P, C]]:
+def step_of(item: Snapshot[P, C] | Watched[P, C]) -> int:
+    """The number of steps after which a snapshot was taken, or the one that was watched."""
+    return item.snapshot.step if isinstance(item, Watched) else item.step
+
+
+def saving(items: Iterable[R], path: PathLike, *, every: int) -> Iterator[R]:
     """Save the snapshots of every so many steps, and the last, on their way; each takes the place of the one before.
 
+    What is watched is saved with its scores. The last is also saved where the loop is left by a `break` or an error.
     Raises what `io.save` does.
     """
     last = None
-    for snapshot in snapshots:
-        last = snapshot
-        if snapshot.step % every == 0:
-            io.save(path, snapshot)
-        yield snapshot
-    if last is not None and last.step % every != 0:
-        io.save(path, last)
+    try:
+        for item in items:
+            last = item
+            if step_of(item) % every == 0:
+                io.save(path, item)
+            yield item
+    finally:
+        if last is not None and step_of(last) % every != 0:
+            io.save(path, last)
 
 
-def resume(path: PathLike, start: Snapshot[P, C]) -> Snapshot[P, C]:
-    """Load the snapshot that `saving` has left, in the structure and types of `start`; `start` itself if there is none.
+def resume(path: PathLike, start: R) -> R:
+    """Load what `saving` has left, in the structure and types of `start`; `start` itself if there is nothing yet.
 
     Raises what `io.load` does for a file that does not fit.
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit, as argparse does, for --help (0) and for options that cannot be understood (2).
     """
-    words = vars(_parser().parse_args(argv))
+    words = vars(_parser().parse_args(_spaced(sys.argv[1:] if argv is None else argv)))
     command = words.pop("command")
     try:
         with np.errstate(all="ignore"):  # numbers that are not finite are told of in our words
@@ -49,6 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return complain(f"{error.filename2 or error.filename or words.get('out')}: {error.strerror}", 2)
     return 0
+
+
+def _spaced(words: Sequence[str]) -> list[str]:
+    """The words, with a space before an expression that begins with a minus, for it is no option."""
+    found = [*words]
+    if found[:1] == ["explain"] and len(found) > 1 and found[1][:1] == "-" and not found[1].startswith(("--", "-h")):
+        found[1] = f" {found[1]}"
+    return found
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,7 +93,7 @@ def _parser() -> _Parser:
             allow_abbrev=False,
             help="show both passes of an expression",
             description="Compute an expression and its gradient, and show every step. An expression is Python's "
-            "arithmetic, with fgrad's functions; one that begins with a minus stands behind --.",
+            "arithmetic, with fgrad's functions.",
         )
     )
     return parser

@@ -62,6 +62,8 @@ def _check_suffix(file: Path | None, *known: str) -> None:
 
 def _numbers(expression: Expression, given: Sequence[tuple[str, float]]) -> dict[str, float]:
     """A number for each name."""
+    if not expression.names:
+        raise errors.DataError("the expression has no names, so that nothing in it can change: write one such as 2*x")
     numbers = dict(given)
     for name in expression.names:
         if name not in numbers:

@@ -50,7 +50,11 @@ class Linear:
         return cls(initialiser(key, (n, m), dtype), np.zeros(m, dtype))
 
     def __call__(self, x: Floats) -> Floats:
-        """Map (…, n) to (…, m)."""
+        """Map (…, n) to (…, m). Raises `StructureError` for another number of features."""
+        if shape(x)[-1:] != shape(self.w)[:1]:
+            raise errors.StructureError(
+                f"a layer of {shape(self.w)[0]} numbers was given an array of shape {shape(x)}: features are last"
+            )
         return matmul(x, self.w) + self.b
 
 

@@ -36,15 +36,15 @@ class StepState:
     """What momentum gathers."""
 
 
-def sgd_step(params: T, grads: T, rate: float) -> T:
-    """One step of gradient descent, params - rate · grads, leaf by leaf; the arguments stay as they are.
+def sgd_step(params: T, grads: T, learning_rate: float) -> T:
+    """One step of gradient descent, params - learning_rate · grads, leaf by leaf; the arguments stay as they are.
 
     Raises `StructureError` where the two trees part. Dtypes are kept.
 
     >>> sgd_step({"w": 1.0, "b": 0.0}, {"w": 2.0, "b": 1.0}, 0.5)
     {'w': 0.0, 'b': -0.5}
     """
-    return tree.map(lambda p, g: p - rate * g, params, grads)
+    return tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
 
 def sgd(learning_rate: Rate, momentum: float | None = None, nesterov: bool = False) -> Optimizer[StepState]:

@@ -229,8 +229,9 @@ def _called(node: ast.Call, text: str) -> tuple[Instruction, list[ast.expr]]:
         raise _error("only a function can be called, by its name: write * for a product", node.func, text)
     name = node.func.id
     if name not in CALLABLE:
-        near = difflib.get_close_matches(name, CALLABLE, n=1, cutoff=0.0)[0]
-        raise _error(f"there is no function {name}: the nearest is {near}", node.func, text)
+        near = difflib.get_close_matches(name, CALLABLE, n=1, cutoff=0.7)
+        instead = f"the nearest is {near[0]}" if near else "there are fgrad's of numbers, such as tanh and maximum"
+        raise _error(f"there is no function {name}: {instead}", node.func, text)
     for extra in (*(x for x in node.args if isinstance(x, ast.Starred)), *(k.value for k in node.keywords)):
         raise _error("arguments are given by place, one by one", extra, text)
     try:

@@ -134,6 +134,7 @@ def agreement(ax: "Axes", predicted: Floats, truth: Floats, target: str) -> "Axe
     ax.scatter(truth, predicted, s=24, color=_COLOURS[0], edgecolors="white", linewidths=0.6)
     ax.grid(visible=True, color="#e6e6e6", linewidth=0.6)
     ax.set_axisbelow(True)
+    ax.locator_params(nbins=5)  # or long numbers run into each other
     return _tidy(ax, "Prediction and truth", (f"{target}, as it is", f"{target}, as predicted"))
 
 

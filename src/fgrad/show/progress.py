@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from fgrad import errors
-from fgrad.train import Snapshot, Watched
+from fgrad.train import Snapshot, Watched, step_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,8 +85,7 @@ def _moves(console: "Console") -> bool:
 
 
 def _count(item: object, number: int) -> int:
-    snapshot = item.snapshot if isinstance(item, Watched) else item
-    return snapshot.step if isinstance(snapshot, Snapshot) else number
+    return step_of(item) if isinstance(item, Snapshot | Watched) else number
 
 
 def _described(item: object) -> str:
