@@ -571,3 +571,23 @@ def test_names_are_drawn_as_they_are(content: str, tmp_path: Path) -> None:
 def test_losses_of_zero_are_drawn_on_a_linear_scale(losses: list[float], scale: str) -> None:
     ax = plot.curve(Figure().add_subplot(), {"training": losses})
     assert ax.get_yscale() == scale
+
+
+def test_a_constant_column_does_not_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However large it is."""
+    verdicts = set()
+    for constant in ("1", "1700000000000000000"):
+        lines = ROWS.splitlines()
+        wide = [f"c,{lines[0]}", *[f"{constant},{line}" for line in lines[1:]]]
+        assert run(csv_file(tmp_path, "\n".join(wide)), "--target", "y", "--epochs", "20", "--out", tmp_path / "o") == 0
+        verdicts.add(next(x for x in capsys.readouterr().out.splitlines() if x.startswith("held-out")))
+    assert len(verdicts) == 1
+
+
+def test_the_data_are_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = csv_file(tmp_path)
+    assert run(data, "--target", "y", "--report", data, "--out", tmp_path / "out") == 2
+    assert "is the data, which would be overwritten" in capsys.readouterr().err
+    assert run(data, "--target", "y", "--epochs", "1", "--out", tmp_path / "out") == 0
+    assert status("predict", tmp_path / "out", data, "--out", data) == 2
+    assert data.read_text() == ROWS

@@ -131,3 +131,17 @@ def test_many_places_at_once() -> None:
 def test_errors_teach(call: Callable[[], object], message: str) -> None:
     with pytest.raises(errors.StructureError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "padding"),
+    [((3, 2, 2), (3, 2, 4), 0), ((2, 0, 2), (3, 2, 4), 2), ((2, 5, 0), (3, 0, 4), 0), ((2, 5, 2), (3, 2, 0), 0)],
+)
+def test_axes_may_be_empty(x: tuple[int, ...], w: tuple[int, ...], padding: int) -> None:
+    """A kernel that is too large, no places, no channels in, none out."""
+    array, kernel = np.ones(x), np.ones(w)
+    slope: Callable[..., Any] = grad(lambda x, w: conv(x, w, padding=padding).sum(), (0, 1))
+    of_x, of_w = slope(array, kernel)
+    assert conv(array, kernel, padding=padding).shape == (x[0], max(0, x[1] + 2 * padding - 2), w[2])
+    assert (of_x.shape, of_w.shape) == (x, w)
+    assert not of_x.any()

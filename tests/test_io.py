@@ -437,3 +437,23 @@ def test_without_safetensors_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(errors.MissingExtraError, match=r'"fgrad\[io\]"'):
         io.save(tmp_path / "m", 1.0)
+
+
+@pytest.mark.parametrize("metadata", [{"m": {1: 2, "1": 3}}, [1, 2], {"m": float("nan")}])
+def test_metadata_that_cannot_be_read_are_not_saved(tmp_path: Path, metadata: object) -> None:
+    with pytest.raises(ValueError if metadata == {"m": float("nan")} else (errors.ArgumentError, ValueError)):
+        io.save(tmp_path / "m", 1.0, metadata)  # type: ignore[arg-type]  # wrong
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are others there")
+def test_what_is_there_keeps_its_permissions_and_links(tmp_path: Path) -> None:
+    io.save(tmp_path / "secret", 1.0)
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    io.save(tmp_path / "link", 2.0)
+    assert (tmp_path / "link").is_symlink()
+    assert io.load(tmp_path / "secret", 0.0) == 2.0
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(IsADirectoryError):
+        io.save(tmp_path, 1.0)

@@ -214,3 +214,27 @@ def test_confusion_matrix(dtype: type[np.int64]) -> None:
     assert found.trace() / found.sum() == pytest.approx(np.mean(labels == predicted))
     with pytest.raises(errors.StructureError):
         nn.confusion_matrix(labels, predicted[0], 30)
+
+
+def test_smoothing_is_differentiated_where_it_is_none() -> None:
+    logits, labels = normal(Key(1), (4, 3)), np.array([0, 1, 2, 0])
+    losses: list[Callable[[Any], Any]] = [
+        lambda s: nn.cross_entropy(logits, labels, smoothing=s),
+        lambda s: nn.binary_cross_entropy(logits, logits > 0, smoothing=s),
+    ]
+    for loss in losses:
+        check_grads(loss, (0.0,))
+        assert vmap(loss)(np.array([0.0, 0.1])) == pytest.approx([loss(0.0), loss(0.1)], rel=1e-12)
+
+
+def test_a_compiled_loss_refuses_labels_that_are_no_classes() -> None:
+    """Also those of a later call, and below 0, where an index would count from the end."""
+    loss, table = jit(nn.cross_entropy), nn.Embedding.init(Key(0), 3, 2)
+    look: Any = jit(lambda table, i: table(i))
+    assert loss(np.zeros((1, 3)), np.array([2])) == pytest.approx(np.log(3))
+    look(table, np.array([2]))
+    for wrong in (-1, 3, -3):
+        with pytest.raises(IndexError, match="out of bounds"):
+            loss(np.zeros((1, 3)), np.array([wrong]))
+        with pytest.raises(IndexError, match="out of bounds"):
+            look(table, np.array([wrong]))

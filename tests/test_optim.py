@@ -486,3 +486,15 @@ def test_training_ends_where_it_should() -> None:
         rate = 0.02 if name == "rmsprop" else 0.1
         ended = train(cast("Callable[[float], Optimizer[object]]", make), rate, {"x": 3.0, "y": 1.0}, bowl)
         assert value_and_grad(bowl)(ended)[0] < 0.5, name
+
+
+def test_float16_has_a_norm_and_stays() -> None:
+    large = {"a": np.full(10, 300, np.float16)}
+    assert optim.global_norm(large) == pytest.approx(300 * 10**0.5, rel=1e-3)
+    single = {"w": np.ones(2, np.float32)}
+    assert optim.sgd_step(single, single, np.float64(0.1))["w"].dtype == np.float32
+
+
+def test_every_few_gradients_are_a_whole_number() -> None:
+    with pytest.raises(errors.ArgumentError, match=r"every=2\.5"):
+        optim.accumulate(optim.sgd(0.1), every=2.5)  # type: ignore[arg-type]  # wrong

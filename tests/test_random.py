@@ -169,8 +169,27 @@ def test_a_key_is_a_value(tmp_path: Any) -> None:
         (lambda: choice(Key(0), 3, 4, replace=False), ValueError, "4 of 3"),
         (lambda: choice(Key(0), 0), ValueError, "of 0"),
         (lambda: choice(Key(0), 3, p=np.ones(2)), errors.StructureError, r"\(2,\)"),
+        (lambda: choice(Key(0), 3, 2, replace=False, p=np.array([1.0, 0.0, 0.0])), ValueError, "at least 2"),
+        (lambda: choice(Key(0), 3, p=np.array([1.0, np.nan, 1.0])), ValueError, "from 0"),
+        (lambda: choice(Key(0), 3, p=np.zeros(3)), ValueError, "at least 1"),
+        (lambda: choice(Key(0), 2, p=np.array([1.0, -1.0])), ValueError, "from 0"),
     ],
 )
 def test_errors_teach(call: Callable[[], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_integers_of_any_size_are_folded_in() -> None:
+    """Traced or not, from Python or from NumPy, the same."""
+    assert Key(0).fold_in(2**70 + 5) == Key(0).fold_in(5)
+    assert Key(0).fold_in(-1) == Key(0).fold_in(np.int64(-1))  # type: ignore[arg-type]  # an integer as well
+    assert jit(lambda key, i: uniform(key.fold_in(i)))(Key(0), -1) == uniform(Key(0).fold_in(-1))
+    assert len({Key(0), Key(1), Key(0)}) == 2
+
+
+def test_small_floats_stay_below_their_bounds() -> None:
+    half = uniform(Key(0), 100_000, np.float16)
+    assert half.max() < 1
+    assert np.abs(truncated_normal(Key(0), 100_000, np.float16, -0.9, 0.9)).max() <= np.float16(0.9)
+    assert uniform(Key(0), 3, np.float32, np.float64(-1), np.float64(1)).dtype == np.float32

@@ -151,3 +151,15 @@ def test_losses_are_those_of_scaled_targets() -> None:
     x, y = load_diabetes(return_X_y=True)
     model = MLPRegressor(epochs=50, random_state=0).fit(x, y)
     assert mse(model.predict(x), y) / y.var() == pytest.approx(model.loss_curve_[-1], rel=0.2)
+
+
+def test_a_constant_feature_does_not_matter() -> None:
+    """However large it is: nothing can be learnt from it."""
+    x = np.random.default_rng(0).normal(size=(200, 2))
+    y = x[:, 0] + 2 * x[:, 1]
+    scores = {
+        MLPRegressor(epochs=20, random_state=0).fit(wide, y).score(wide, y)
+        for wide in (np.c_[x, np.full(200, constant)] for constant in (1.0, 1.7e18))
+    }
+    assert len(scores) == 1
+    assert min(scores) > 0.99

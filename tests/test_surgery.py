@@ -300,3 +300,8 @@ def test_differences_are_named(a: object, b: object, lines: list[str]) -> None:
     assert [str(line) for line in found] == lines
     assert repr(found) == ("\n".join(lines) or "no differences")
     assert [line.path for line in tree.diff(b, a)] == [line.path for line in found] or len(found) == 2
+
+
+def test_small_integers_do_not_wrap_around() -> None:
+    assert "by 255 at most" in str(tree.diff(np.array([-128], np.int8), np.array([127], np.int8)))
+    assert "by 1.84e+19 at most" in str(tree.diff(np.array([-(2**63)]), np.array([2**63 - 1])))

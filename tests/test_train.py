@@ -391,6 +391,7 @@ def test_saving_keeps_the_newest_and_the_last(tmp_path: Path) -> None:
 def test_saving_keeps_the_last_of_a_loop_that_is_left(tmp_path: Path) -> None:
     """By a break, an error, or by who watches."""
     start, data, optimizer = begin(model(), optim.adam(0.01)), batches((X, Y), 8), optim.adam(0.01)
+    now = start
     for now in saving(train(loss, model(), data, optimizer), tmp_path / "run", every=100):
         if now.step == 5:
             break
@@ -584,3 +585,36 @@ def test_batches_are_typed() -> None:
     x, y = data[0]
     assert x.dtype == np.dtype("float64")
     assert y.dtype == np.dtype("int64")
+
+
+def test_a_norm_beyond_the_dtype_is_no_failure() -> None:
+    """Its gradient is finite."""
+
+    def product(p: Floats, x: Floats) -> float:
+        return np.sum(p * x)
+
+    batch = [np.full(2, 2e38, np.float32)]
+    (now,) = train(product, np.zeros(2, np.float32), batch, optim.sgd(1e-30))  # type: ignore[arg-type]  # of float32
+    assert np.isfinite(now.params).all()
+
+
+def test_what_is_given_is_copied_at_once() -> None:
+    def distance(p: Floats, x: Floats) -> float:
+        return np.sum((p - x) ** 2)
+
+    start = np.zeros(2)
+    run = train(distance, start, [np.ones(2)], optim.sgd(0.1))
+    start[:] = 100.0
+    np.testing.assert_allclose(next(run).params, 0.2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda run, path: watch(run, lambda now: now.value, every=0),
+        lambda run, path: saving(run, path, every=0),
+    ],
+)
+def test_every_is_positive(wrong: Callable[..., Iterator[object]], tmp_path: Path) -> None:
+    with pytest.raises(errors.ArgumentError, match="every=0"):
+        next(wrong(iter([]), tmp_path / "run"))

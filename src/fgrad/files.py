@@ -3,6 +3,7 @@
 Knows how to put files in place in one step, and to clear away what killed processes left; nothing of what is in them.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -28,12 +29,18 @@ def replace_files(files: Mapping[Path, bytes]) -> None:
     process lives, it holds a lock on its own. Raises OSError where writing fails; what could not be moved leaves the
     old file as it was.
     """
+    files = {Path(os.path.realpath(path)): data for path, data in files.items()}  # what a link leads to
+    for path in files:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     folders = {path.parent for path in files}
     for folder in folders:
         _clear(folder)
     with ExitStack() as drafts:
         moves = {drafts.enter_context(_draft(path.parent, data)): path for path, data in files.items()}
         for draft, path in moves.items():
+            with suppress(FileNotFoundError):
+                draft.chmod(path.stat().st_mode)  # what is there keeps its permissions
             draft.replace(path)
         for folder in folders:
             _settle(folder)

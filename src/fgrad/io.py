@@ -114,16 +114,23 @@ def load_state_dict(path: PathLike, like: T) -> T:
 
 
 def encode(tree: object, metadata: Mapping[str, object] | None = None) -> bytes:
-    """Give the bytes that `save` writes. Raises `LeafError` for a leaf that is no number or NumPy array."""
+    """Give the bytes that `save` writes.
+
+    Raises `LeafError` for a leaf that is no number or NumPy array, and `ArgumentError` for metadata that JSON has not.
+    """
     leaves, structure = flatten(tree)
     names = paths(structure, _ROOT)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise errors.StructureError(f"two leaves have the path {twice}, so a file can't tell them apart")
     tensors = {name: _tensor(name, leaf) for name, leaf in zip(names, leaves, strict=True)}
-    about = {"structure": _described(tree), "metadata": metadata or {}}
+    about = json.dumps({"structure": _described(tree), "metadata": metadata or {}}, allow_nan=False)
+    try:
+        _about({"__metadata__": {_HEADER: about}}, names)
+    except (TypeError, ValueError) as error:
+        raise errors.ArgumentError(f"metadata are a mapping from texts to what JSON has ({error})") from None
     # One string, because safetensors writes several in an order that changes from run to run.
-    data: bytes = _safetensors().numpy.save(tensors, {_HEADER: json.dumps(about, allow_nan=False)})
+    data: bytes = _safetensors().numpy.save(tensors, {_HEADER: about})
     return data
 
 
@@ -191,11 +198,12 @@ class _File:
             self._compare(name + segment, below[segment], ours)
 
     def _compare_names(self, root: str, found: Collection[str], wanted: Collection[str]) -> None:
+        there, asked = set(found), set(wanted)
         for name in wanted:
-            if name not in found:
+            if name not in there:
                 raise self.misfit(f"{root}{name} is missing")
         for name in found:
-            if name not in wanted:
+            if name not in asked:
                 raise self.misfit(f"{root}{name} is in the file, but not in the tree to fill")
 
     def _restored(self, name: str, like: object) -> object:

@@ -20,14 +20,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fgrad import errors
 from fgrad.arrays import quiet
-from fgrad.node import Op, Value, apply
+from fgrad.node import Node, Op, Value, apply
 from fgrad.node import shape as _shape
 from fgrad.ops.accumulating import cumulative_sum
 from fgrad.ops.elementwise import less, log
 from fgrad.ops.interpolating import searchsorted
 from fgrad.ops.reducing import argsort
 from fgrad.ops.selecting import getitem, take
-from fgrad.ops.shaping import integers, reshape
+from fgrad.ops.shaping import astype, dtype_of, integers, reshape
 
 A = TypeVar("A", bound=NDArray[np.generic])
 Floats: TypeAlias = NDArray[np.float64]
@@ -39,7 +39,7 @@ _LEAST: Final = 1e-3  # the share of a normal's numbers that an interval must ho
 _REFUSED: Final = "a Key is not differentiated: pass it as an argument of its own, beside those that are"
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, eq=False)
 class Key:
     """What random numbers follow from: made of a seed, an integer from 0.
 
@@ -51,11 +51,17 @@ class Key:
     True
     """
 
-    words: Words = attrs.field(eq=attrs.cmp_using(eq=np.array_equal))
+    words: Words
 
     def __init__(self, seed: int = 0) -> None:
         words = np.random.SeedSequence(index(seed)).generate_state(2, np.uint64)
         object.__setattr__(self, "words", words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and bool(np.array_equal(self.words, other.words))
+
+    def __hash__(self) -> int:
+        return hash(np.asarray(self.words).tobytes())
 
     def split(self, n: int = 2) -> tuple["Key", ...]:
         """Give n keys, independent of each other and of this one."""
@@ -63,7 +69,8 @@ class Key:
 
     def fold_in(self, data: int) -> "Key":
         """Give the key that belongs to an integer, such as the number of a step; it may be traced."""
-        return _key(apply(_derive, (self.words, data), (_FOLD,)))
+        whole = np.uint64(data % 2**64) if type(data) is int else data  # of any size
+        return _key(apply(_derive, (self.words, whole), (_FOLD,)))
 
 
 def _key(words: object) -> Key:
@@ -109,9 +116,15 @@ def _wide(dtype: str) -> type[np.float64]:
     return cast("type[np.float64]", np.float64 if dtype == "float64" else np.float32)
 
 
+def _unit(rng: np.random.Generator, sizes: tuple[int, ...], dtype: str) -> Floats:
+    """From 0 up to, but without, 1; the largest must not be rounded to it."""
+    x = rng.random(sizes, _wide(dtype))
+    return np.floor(x * 2**11) / 2**11 if dtype == "float16" else x
+
+
 def _truncated(rng: np.random.Generator, sizes: tuple[int, ...], dtype: str, low: float, high: float) -> Floats:
-    """Draw again what lies outside."""
-    x = np.asarray(rng.standard_normal(sizes, _wide(dtype)))
+    """Draw again what lies outside, once it is rounded."""
+    x = np.asarray(rng.standard_normal(sizes, _wide(dtype))).astype(dtype)
     while (outside := (x < low) | (x > high)).any():
         x[outside] = rng.standard_normal(int(outside.sum()), _wide(dtype))
     return x
@@ -120,7 +133,7 @@ def _truncated(rng: np.random.Generator, sizes: tuple[int, ...], dtype: str, low
 _derive: Final = _row("derive_key", _derived)
 _uniform: Final = _row(
     "random_uniform",
-    lambda words, sizes, dtype: _each(words, sizes, dtype, lambda rng: rng.random(sizes, _wide(dtype))),
+    lambda words, sizes, dtype: _each(words, sizes, dtype, lambda rng: _unit(rng, sizes, dtype)),
 )
 _normal: Final = _row(
     "random_normal",
@@ -144,6 +157,16 @@ def _drawn(row: Op, key: Key, shape: int | Shape, dtype: DTypeLike, *params: flo
     return cast("Floats", apply(row, (_words(key),), (integers(shape), name, *params)))
 
 
+def _check_chances(p: Floats, n: int, count: int) -> None:
+    """Raise an error for what are no n chances, or where too few can be chosen; traced ones are taken as they are."""
+    if _shape(p) != (n,):
+        raise errors.StructureError(f"p has the shape {_shape(p)}, but there are {n} to choose from")
+    if isinstance(p, Node):
+        return
+    if not (np.isfinite(p) & (p >= 0)).all() or np.count_nonzero(p) < count:
+        raise ValueError(f"p are numbers from 0, of which at least {max(count, 1)} are not 0")
+
+
 def _words(key: Key) -> Words:
     if not isinstance(key, Key):
         raise errors.ArgumentError(f"a Key is needed, not a {type(key).__name__}: write random.Key(0)")
@@ -154,14 +177,17 @@ def _words(key: Key) -> Words:
 def uniform(
     key: Key, shape: int | Shape = (), dtype: DTypeLike = np.float64, low: float = 0.0, high: float = 1.0
 ) -> Floats:
-    """Numbers from low up to, but without, high.
+    """Numbers from low up to, but without, high, unless rounding reaches it, as it may between bounds of one's own.
 
     >>> uniform(Key(0), 2).round(6).tolist()
     [0.014067, 0.257767]
     """
     x = _drawn(_uniform, key, shape, dtype)
     plain = type(low) is float and type(high) is float and (low, high) == (0.0, 1.0)
-    return x if plain else low + (high - low) * x
+    if plain:
+        return x
+    moved = low + (high - low) * x
+    return moved if dtype_of(moved) == np.dtype(dtype) else astype(moved, np.dtype(dtype))
 
 
 def normal(key: Key, shape: int | Shape = (), dtype: DTypeLike = np.float64) -> Floats:
@@ -210,7 +236,7 @@ def permutation(key: Key, x: int | A) -> Integers | A:
     >>> permutation(Key(0), 5).tolist()
     [0, 3, 4, 2, 1]
     """
-    n = _shape(x)[0] if _shape(x) else index(x)
+    n = _shape(x)[0] if _shape(x) else index(cast("int", x))
     order = apply(_permutation, (_words(key),), (n,))
     return cast("A", take(cast("Floats", x), order, axis=0)) if _shape(x) else cast("Integers", order)
 
@@ -230,13 +256,13 @@ def choice(
     >>> choice(Key(0), 5, 3, replace=False).tolist()
     [0, 3, 4]
     """
-    n = _shape(a)[0] if _shape(a) else index(a)
+    n = _shape(a)[0] if _shape(a) else index(cast("int", a))
     sizes = integers(shape)
     count = math.prod(sizes)
     if n < 1 or (count > n and not replace):
         raise ValueError(f"{count} of {n} cannot be chosen")
-    if p is not None and _shape(p) != (n,):
-        raise errors.StructureError(f"p has the shape {_shape(p)}, but there are {n} to choose from")
+    if p is not None:
+        _check_chances(p, n, 1 if replace else count)
     if replace:
         sums = np.arange(1.0, n + 1) if p is None else cumulative_sum(p)
         found = searchsorted(sums, _drawn(_uniform, key, (count,), np.float64) * sums[-1], side="right")

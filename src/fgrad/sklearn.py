@@ -93,7 +93,9 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         scaler = _scaling.StandardScaler().fit(x)
         model = MLP.init(beginning, [x.shape[1], *self.hidden_layer_sizes, outputs], activation=self.activation)
         model = self._trained(model, loss, scaler.transform(x), y, order, seed)
-        return tree.at(_first).apply(model, lambda layer: _before(layer, scaler.mean_, scaler.scale_))
+        # A constant feature was all zeros: its weights have learnt nothing, and must not meet large numbers.
+        size = np.where(x.max(axis=0) > x.min(axis=0), scaler.scale_, np.inf)
+        return tree.at(_first).apply(model, lambda layer: _before(layer, scaler.mean_, size))
 
     def _trained(self, model: MLP, loss: Loss[A], x: Floats, y: A, order: Key, seed: int) -> MLP:
         x_held, y_held = x, y

@@ -211,7 +211,10 @@ def train(
     first = begin(params, optimizer, carry) if start is None else start
     gradient = _gradient(loss, first.carry is not None)
     step = _step(gradient, optimizer)
-    return _run(compiled(step) if jit else step, gradient, first, _inputs(batches, first.step, steps), key)
+    leaves, structure = tree.flatten((first.params, first.state, first.carry))
+    kept = [read_only(copied(leaf)) for leaf in leaves]  # the user may write to theirs
+    begun = cast("Snapshot[P, object]", _snapshot(structure, kept, first))
+    return _run(compiled(step) if jit else step, gradient, begun, _inputs(batches, begun.step, steps), key)
 
 
 def _inputs(batches: Iterable[object], first: int, last: int | None) -> Iterator[tuple[object, ...]]:
@@ -254,15 +257,14 @@ def _step(gradient: Gradient, optimizer: Optimizer[S]) -> Step:
 def _run(
     step: Step, gradient: Gradient, start: Snapshot[P, C], inputs: Iterable[tuple[object, ...]], key: Key | None
 ) -> Iterator[Snapshot[P, C]]:
-    old, structure = tree.flatten((start.params, start.state, start.carry))
-    old = [read_only(copied(leaf)) for leaf in old]  # the user may write to theirs
-    before = now = cast("Snapshot[P, C]", _snapshot(structure, old, start))
+    old = tree.leaves((start.params, start.state, start.carry))
+    before = now = start
     for batch in inputs:
         with quiet():
             moved, value, norm = step(now.params, now.state, now.carry, key, now.step, *batch)
             seen = Snapshot(None, None, now.step + 1, float(cast("float", value)), float(norm), None)
             if not (math.isfinite(seen.value) and math.isfinite(seen.gradient_norm)):
-                raise _stopped(gradient, before, now, seen.value, key, batch)
+                _check_finite(gradient, before, now, seen.value, key, batch)
         new, structure = tree.flatten(moved)
         old = [_settled(x, y) for x, y in itertools.zip_longest(new, old[: len(new)])]
         before, now = now, cast("Snapshot[P, C]", _snapshot(structure, old, seen))
@@ -286,15 +288,18 @@ def _settled(new: object, old: object) -> object:
     return read_only(new)
 
 
-def _stopped(
+def _check_finite(
     gradient: Gradient,
     before: Snapshot[P, C],
     now: Snapshot[P, C],
     value: float,
     key: Key | None,
     batch: tuple[object, ...],
-) -> errors.NonFiniteError:
-    """Say what was not finite first. If it is the loss, then the parameters are no good, but those before them were."""
+) -> None:
+    """Say what was not finite first; a norm may be infinite of gradients that are finite, as they are large.
+
+    If it is the loss, then the parameters are no good, but those before them were.
+    """
     advice = "try a lower learning rate, or optim.chain(optim.clip_by_global_norm(1.0), …)"
     found, last = _non_finite(batch, "batch"), before
     if found is not None:
@@ -303,8 +308,10 @@ def _stopped(
         problem = f"the loss became {value}"
     else:
         found = _non_finite(gradient(now.params, now.carry, key, now.step, *batch)[2], "params")
-        problem = f"the gradient of {found or 'params'} became infinite or nan, of a loss of {value:g}"
-    return errors.NonFiniteError(f"step {now.step + 1}: {problem}: {advice} (.last is of step {last.step})", last)
+        if found is None:
+            return
+        problem = f"the gradient of {found} became infinite or nan, of a loss of {value:g}"
+    raise errors.NonFiniteError(f"step {now.step + 1}: {problem}: {advice} (.last is of step {last.step})", last)
 
 
 def _non_finite(x: object, root: str) -> str | None:
@@ -353,6 +360,7 @@ def watch(
     4 0.238 2
     6 0.284 2
     """
+    _check_every(every)
     now = start
     if now is not None and patience is not None and now.since >= patience:
         yield now  # it had stopped
@@ -369,6 +377,11 @@ def watch(
                 return
 
 
+def _check_every(every: int) -> None:
+    if every < 1:
+        raise errors.ArgumentError(f"every={every}: write a positive number of steps")
+
+
 def step_of(item: Snapshot[P, C] | Watched[P, C]) -> int:
     """The number of steps after which a snapshot was taken, or the one that was watched."""
     return item.snapshot.step if isinstance(item, Watched) else item.step
@@ -377,9 +390,11 @@ def step_of(item: Snapshot[P, C] | Watched[P, C]) -> int:
 def saving(items: Iterable[R], path: PathLike, *, every: int) -> Iterator[R]:
     """Save the snapshots of every so many steps, and the last, on their way; each takes the place of the one before.
 
-    What is watched is saved with its scores. The last is also saved where the loop is left by a `break` or an error.
+    What is watched is saved with its scores. The last is also saved where the loop is left by a `break` or an error:
+    when this generator is closed, which is at once if it stands in the `for` itself and has no other name.
     Raises what `io.save` does.
     """
+    _check_every(every)
     last = None
     try:
         for item in items:

@@ -44,9 +44,11 @@ def check_extras(needs: Needs) -> None:
             raise errors.missing_extra(extra, module.partition(".")[0], purpose) from None
 
 
-def check_writable(files: Iterable[Path]) -> None:
-    """Find out now that a file cannot be written. Raises `DataError`."""
+def check_writable(files: Iterable[Path], given: str = "") -> None:
+    """Find out now that a file cannot be written, or is the one that was given. Raises `DataError`."""
     for file in files:
+        if given and file.exists() and Path(given).exists() and file.samefile(given):
+            raise errors.DataError(f"{file}: is the data, which would be overwritten")
         out = file.parent
         there = next(place for place in (out, *out.absolute().parents) if os.path.lexists(place))
         if not there.is_dir():

@@ -77,8 +77,10 @@ class Job:
 
     def plain(self, model: nn.MLP) -> nn.MLP:
         """Make the network that takes and gives numbers as they are in the table: the standards go into its weights."""
-        layers = list(model.layers)
-        w, b = layers[0].w / self.inputs.scale[:, None], layers[0].b
+        layers, x = list(model.layers), self.table.x[self.training]
+        # A constant column was all zeros: its weights have learnt nothing, and must not meet large numbers.
+        varies = (x.max(axis=0) > x.min(axis=0))[:, None]
+        w, b = np.where(varies, layers[0].w / self.inputs.scale[:, None], 0.0), layers[0].b
         layers[0] = nn.Linear(w, b - self.inputs.mean @ w)
         w, b = layers[-1].w, layers[-1].b
         layers[-1] = nn.Linear(w * self.outputs.scale, b * self.outputs.scale + self.outputs.mean)

@@ -41,7 +41,7 @@ def predict(options: PredictOptions) -> None:
     Raises `DataError` for bad input, `MissingExtraError`, and OSError where a file cannot be read or written.
     """
     check_extras(_NEEDS)
-    check_writable([] if options.out is None else [options.out])
+    check_writable([] if options.out is None else [options.out], options.data)
     saved = read(options.model)
     rows = table.read_features(options.data, saved.features, saved.target)
     outputs = _outputs(saved, rows)

@@ -108,7 +108,7 @@ def train(options: TrainOptions) -> None:
     """
     check_extras(_NEEDS)
     paths = [options.out / name for name in (PARAMS, _LOSS, _BOUNDARY, _CHECKPOINT)]
-    check_writable(paths if options.report is None else [*paths, options.report])
+    check_writable(paths if options.report is None else [*paths, options.report], options.data)
     split, beginning, order, drawn = Key(options.seed).split(4)
     data = _read(options, int(drawn.words[0]) % 2**32)
     run = Run(prepare(data, options.data, options.held_out, split), options, beginning, order)

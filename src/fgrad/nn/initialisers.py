@@ -88,4 +88,4 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many numbers each output is made of, and how many outputs each input goes to."""
     *places, n, m = shape
     size = prod(places)
-    return size * n, size * m
+    return max(1, size * n), max(1, size * m)

@@ -126,8 +126,7 @@ class Embedding:
 
         Raises IndexError for an integer outside 0 … count - 1, and `ArgumentError` for what is none.
         """
-        require_labels(indices, shape(self.table)[0], "the indices of an embedding")
-        return take(self.table, indices, axis=0)
+        return take(self.table, require_labels(indices, shape(self.table)[0], "the indices of an embedding"), axis=0)
 
 
 def _is_a_rate(_: object, field: object, rate: float) -> None:

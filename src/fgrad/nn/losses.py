@@ -83,11 +83,10 @@ def cross_entropy(logits: Floats, labels: Labels, *, smoothing: float = 0.0) -> 
             f"labels of shape {shape(labels)} do not fit logits of shape {shape(logits)}: logits have one axis more, "
             "the classes, at the end"
         )
-    require_labels(labels, classes, "labels")
     flat = log_softmax(reshape(logits, (-1, classes)))
-    places = reshape(labels, -1)
+    places = reshape(cast("Floats", require_labels(labels, classes, "labels")), -1)
     loss = -mean(getitem(flat, (np.arange(shape(places)[0]), places)))
-    return loss * (1 - smoothing) - mean(flat) * smoothing if smoothing else loss
+    return loss if _is_none(smoothing) else loss * (1 - smoothing) - mean(flat) * smoothing
 
 
 def binary_cross_entropy(logits: Floats, targets: Sides, *, smoothing: float = 0.0) -> float:
@@ -101,7 +100,7 @@ def binary_cross_entropy(logits: Floats, targets: Sides, *, smoothing: float = 0
     """
     _require_fit(logits, targets)
     shares = cast("Floats", targets)
-    if smoothing:
+    if not _is_none(smoothing):
         shares = shares * (1 - smoothing) + smoothing / 2
     return mean(softplus(logits) - logits * shares)
 
@@ -138,6 +137,11 @@ def l2_penalty(params: object) -> float:
     14.0
     """
     return _over_leaves(square, params)
+
+
+def _is_none(smoothing: float) -> bool:
+    """Whether there is none, and nobody asks for the derivative by it."""
+    return not isinstance(smoothing, Node) and smoothing == 0
 
 
 def _over_leaves(f: Callable[[Floats], Floats], params: object) -> float:

@@ -113,8 +113,8 @@ class LSTMCell:
 
     def start(self, batch: tuple[int, ...] = ()) -> LSTMState:
         """Zeros (*batch, m), the state before the first step."""
-        zeros = np.zeros((*batch, shape(self.w)[0]), self.w.dtype)
-        return LSTMState(zeros, zeros)
+        sizes = (*batch, shape(self.w)[0])
+        return LSTMState(np.zeros(sizes, self.w.dtype), np.zeros(sizes, self.w.dtype))
 
     def output(self, state: LSTMState) -> Floats:
         """What the state shows."""

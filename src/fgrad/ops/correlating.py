@@ -78,6 +78,11 @@ def _framed(x: "Floats", at: Geometry) -> "Floats":
     return cast("Floats", out)
 
 
+def _examples(x: "Floats", n: int) -> "Floats":
+    """The arrays of n dimensions of places, along one first axis."""
+    return x.reshape(prod(x.shape[: -n - 1]), *x.shape[-n - 1 :])
+
+
 def _patches(x: "Floats", at: Geometry) -> "Iterator[tuple[slice, Floats]]":
     """Of a few arrays at a time a matrix: what the kernel covers at each of its places, a row each.
 
@@ -96,18 +101,18 @@ def _patches(x: "Floats", at: Geometry) -> "Iterator[tuple[slice, Floats]]":
         part = view[start : start + few]
         found = out[: len(part)]
         found[...] = part
-        yield slice(start, start + few), found.reshape(-1, prod(lengths[len(at.sizes) :]))
+        yield slice(start, start + few), found.reshape(len(part) * prod(at.outputs), -1)
 
 
 def _conv_impl(x: "Floats", w: "Floats", at: Geometry) -> "Floats":
     """Of each patch the products with the kernel."""
     np, n, m = numpy(), len(at.sizes), w.shape[-1]
-    first, kernel = x.shape[: -n - 1], w.reshape(-1, m)
+    first, kernel = x.shape[: -n - 1], w.reshape(prod(w.shape[:-1]), m)
     out = np.empty((prod(first), *at.outputs, m), np.result_type(x, w))
     if not kernel.size:
         out[...] = 0
-    for part, patches in _patches(x.reshape(-1, *x.shape[-n - 1 :]), at):
-        np.matmul(patches, kernel, out=out[part].reshape(-1, m))
+    for part, patches in _patches(_examples(x, n), at):
+        np.matmul(patches, kernel, out=out[part].reshape(len(patches), m))
     return cast("Floats", out.reshape(*first, *at.outputs, m))
 
 
@@ -119,7 +124,7 @@ def _conv_input_impl(g: "Floats", w: "Floats", at: Geometry) -> "Floats":
     if max(at.strides) == 1 and min(map(min, frame)) >= 0 and min(at.outputs) > 0:
         turned = np.flip(w, tuple(range(n))).swapaxes(-1, -2)
         return _conv_impl(g, turned, Geometry(at.outputs, at.sizes, at.strides, at.dilations, frame))
-    rows, first = g.reshape(-1, g.shape[-1]), g.shape[: -n - 1]
+    rows, first = g.reshape(prod(g.shape[:-1]), g.shape[-1]), g.shape[: -n - 1]
     out = np.zeros((*first, *at.framed, channels), np.result_type(g, w))
     for place in product(*map(range, at.sizes)) if rows.size else ():
         under = out[at.under(place)]
@@ -130,10 +135,10 @@ def _conv_input_impl(g: "Floats", w: "Floats", at: Geometry) -> "Floats":
 def _conv_kernel_impl(x: "Floats", g: "Floats", at: Geometry) -> "Floats":
     """What each patch says of the kernel, summed."""
     n, m = len(at.sizes), g.shape[-1]
-    arrays = g.reshape(-1, *g.shape[-n - 1 :])
+    arrays = _examples(g, n)
     out = numpy().zeros((prod(at.sizes) * x.shape[-1], m), numpy().result_type(x, g))
-    for part, patches in _patches(x.reshape(-1, *x.shape[-n - 1 :]), at):
-        out += patches.T @ arrays[part].reshape(-1, m)
+    for part, patches in _patches(_examples(x, n), at):
+        out += patches.T @ arrays[part].reshape(len(patches), m)
     return cast("Floats", out.reshape(*at.sizes, x.shape[-1], m))
 
 

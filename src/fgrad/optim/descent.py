@@ -44,7 +44,7 @@ def sgd_step(params: T, grads: T, learning_rate: float) -> T:
     >>> sgd_step({"w": 1.0, "b": 0.0}, {"w": 2.0, "b": 1.0}, 0.5)
     {'w': 0.0, 'b': -0.5}
     """
-    return tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return tree.map(lambda p, g: kept(p - learning_rate * g, p), params, grads)
 
 
 def sgd(learning_rate: Rate, momentum: float | None = None, nesterov: bool = False) -> Optimizer[StepState]:

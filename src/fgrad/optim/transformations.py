@@ -12,7 +12,7 @@ from fgrad.node import Value
 from fgrad.ops import elementwise
 from fgrad.ops.elementwise import maximum, sqrt, square
 from fgrad.ops.reducing import sum
-from fgrad.ops.shaping import number, zeros_like
+from fgrad.ops.shaping import astype, dtype_of, number, zeros_like
 from fgrad.optim.protocol import EmptyState, Optimizer, check_floating, columns, kept, leafwise, need, stateless
 from fgrad.optim.schedules import Rate, at
 from fgrad.optim.wrappers import selected
@@ -82,6 +82,8 @@ def global_norm(updates: object) -> float:
     """
     total: Value = 0.0
     for leaf in cast("list[Value]", tree.leaves(updates)):
+        if "float16" in str(dtype_of(leaf)):
+            leaf = astype(leaf, "float32")  # squares of float16 soon are infinite
         total = total + sum(square(leaf))
     return number(sqrt(total))
 

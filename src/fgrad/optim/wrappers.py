@@ -114,7 +114,7 @@ def accumulate(inner: Optimizer[object], every: int) -> Optimizer[AccumulateStat
     >>> first, second
     (0.0, -0.2)
     """
-    if every < 1:
+    if not isinstance(every, int) or every < 1:
         raise errors.ArgumentError(f"every={every}: write a positive number of gradients")
 
     def init(params: object) -> AccumulateState:

@@ -382,6 +382,6 @@ def _how_far(x: "NDArray[np.generic]", y: "NDArray[np.generic]", differ: "NDArra
     counted = f"{differ.sum()} of {differ.size} entries differ"
     if x.dtype.kind not in "biufc" or y.dtype.kind not in "biufc":
         return counted
-    x, y = [z[differ].astype(np.uint8 if z.dtype == bool else z.dtype) for z in (x, y)]
+    wide = np.longdouble if x.dtype.kind != "c" and y.dtype.kind != "c" else complex  # integers must not wrap around
     with np.errstate(all="ignore"):
-        return f"{counted}, by {np.max(np.abs(np.maximum(x, y) - np.minimum(x, y))):.3g} at most"
+        return f"{counted}, by {np.max(np.abs(x[differ].astype(wide) - y[differ].astype(wide))):.3g} at most"
