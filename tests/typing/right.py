@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 import fgrad
 from fgrad import grad, micro, nn, optim, tree, value_and_grad, vjp
-from fgrad.random import Key
+from fgrad.random import Key, choice, permutation
+from fgrad.train import batches, train
 
 Floats = NDArray[np.float64]
 
@@ -157,3 +158,27 @@ assert_type(fgrad.scan(running, 0.0, x), tuple[float, Floats])
 assert_type(fgrad.fori_loop(0, 3, lambda i, x: x * 2.0, 1.0), float)
 assert_type(fgrad.while_loop(lambda x: x > 0.5, sine, 1.0), float)
 assert_type(fgrad.cond(True, sine, sine, 1.0), float)
+
+# Learning: snapshots have the type of what is trained, updates that of the gradients, a lens that of its place.
+labels: NDArray[np.int64] = np.array([0, 1])
+model, data = nn.MLP.init(Key(0), [3, 2]), batches((x, labels), 1, Key(1))
+assert_type(data[0], tuple[Floats, NDArray[np.int64]])
+optimizer = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(1e-3))
+updates, state = optimizer.update(model, optimizer.init(model), model)
+assert_type(updates, nn.MLP)
+assert_type(optim.apply_updates(model, updates), nn.MLP)
+now = next(train(network_loss, model, data, optimizer, steps=1))
+assert_type(now.params, nn.MLP)
+
+
+def first_weights(model: nn.MLP) -> Floats:
+    return model.layers[0].w
+
+
+assert_type(tree.at(first_weights).get(model), Floats)
+assert_type(tree.at(first_weights).set(model, np.zeros((3, 2))), nn.MLP)
+chosen, rest = tree.partition(model, lambda path, leaf: path.endswith("w"))
+assert_type(tree.combine(chosen, rest), nn.MLP)
+assert_type(choice(Key(0), 3, 2), NDArray[np.int64])
+assert_type(permutation(Key(0), x), Floats)
+assert_type(optim.lbfgs(lambda line: loss(line, 1.0, 2.0), line).params, Line)

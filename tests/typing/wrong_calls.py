@@ -4,7 +4,8 @@ import attrs
 import numpy as np
 
 import fgrad
-from fgrad import grad, optim, value_and_grad, vjp
+from fgrad import grad, nn, optim, value_and_grad, vjp
+from fgrad.train import train
 
 
 @attrs.frozen
@@ -39,3 +40,6 @@ optim.sgd_step(line, grad(loss)(line, 1.0, 2.0), "fast")  # E: a rate is a numbe
 fgrad.tanh("x")  # E: no number
 fgrad.maximum(np.ones(2), "x")  # E: no number
 grad(loss)(line, 1.0, 2.0).slope.upper()  # E: a slope is a number
+nn.Linear.init(0, 2, 3)  # E: a seed is no key
+optim.adam("fast")  # E: a rate is a number or a schedule
+next(train(loss, "line", [(1.0, 2.0)], optim.sgd(0.1)))  # E: no line
