@@ -1,9 +1,7 @@
 """The book does what it says, can be read without a network, and holds every public name."""
 
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -247,18 +245,6 @@ def test_what_is_broken_is_found(tmp_path: Path) -> None:
     (tmp_path / "c.css").write_text("@font-face { src: url(https://fonts.org/f.woff) }")
     assert [line.split(": ")[1] for line in links.broken(tmp_path)] == ["#y leads nowhere", "b.html#x leads nowhere"]
     assert links.foreign(tmp_path) == ["a.html: loads //cdn.org/x.js", "c.css: loads https://fonts.org/f.woff"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    if program is None:
-        pytest.skip("there is no Chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

@@ -3,7 +3,6 @@
 import math
 import random
 import re
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,18 +50,6 @@ SEEN = """() => {
     amounts: all(".amount text", (x) => x.textContent),
   };
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    if program is None:
-        pytest.skip("there is no Chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @contextmanager
