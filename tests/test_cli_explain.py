@@ -88,3 +88,21 @@ def test_a_missing_extra_is_named(
     assert run("a", "a=1", *words) == 2
     assert 'pip install "fgrad[' in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_true_or_false_has_a_formula_of_its_own(tmp_path: Path) -> None:
+    assert run("x<y", "x=3", "y=2", "--formula", tmp_path / "new" / "f.txt") == 0
+    assert (tmp_path / "new" / "f.txt").read_text() == "f = x < y\n"
+
+
+def test_what_has_no_formula_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("round(x)*x", "x=3", "--formula", tmp_path / "f.txt") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("fgrad: the op round has no meaning on SymPy's symbols")
+    assert (said.out, said.err.count("\n"), [*tmp_path.iterdir()]) == ("", 1, [])
+
+
+def test_names_are_read_as_python_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """The micro sign is a Greek letter there; self is a name as any other."""
+    assert run("µ*self", "µ=3", "self=2") == 0
+    assert "3*2" in capsys.readouterr().out

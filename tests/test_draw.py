@@ -307,3 +307,9 @@ def test_values_alone_without_one_number() -> None:
     assert "grad" not in drawing.dot
     assert "a shade stronger" not in drawing.dot
     assert len(links(drawing)) == 3
+
+
+def test_gradients_of_all_sizes_have_a_colour() -> None:
+    assert draw(lambda x, y: x * 1e-320 + y * 1e308)(1.0, 1.0).dot
+    with pytest.raises(errors.ArgumentError, match="positive limit, not 0"):
+        draw(lambda x: x * x, limit=0)

@@ -15,6 +15,7 @@ import fgrad
 from fgrad import errors, grad, micro, named, nn, relu, sqrt, tanh, where
 from fgrad.random import Key
 from fgrad.show.explain import Explanation, explain
+from fgrad.show.expression import parse
 from fgrad.show.formula import formula
 from fgrad.show.walkthrough import Walkthrough, walk
 from tests.expressions import micrograd_readme
@@ -364,3 +365,26 @@ def test_a_network_number_by_number() -> None:
     assert explanation.paths("x[0]").count == 9
     expected = grad(lambda model: model([1.0, -2.0])[0])(model)
     assert [row.gradient for row in explanation.rows][: len(fgrad.tree.leaves(model))] == fgrad.tree.leaves(expected)
+
+
+def test_paths_of_large_numbers_and_of_many() -> None:
+    """Their sums overflow, and so would their count; long ones are shortened."""
+
+    def doubled(x: float) -> float:
+        for _ in range(15_000):
+            x = x + x
+        return x
+
+    assert "nan from 1 more" in str(
+        explain(lambda x, y: x * 1e308 * 10 - x * 1e308 * 10 + y * x)(1.0, 2.0).paths("x", 2)
+    )
+    assert "more" in str(explain(lambda x: x * 1.5e308 + x * 1.5e308 - x * 1.5e308 + x)(1.0).paths("x", 2))
+    shown = str(explain(doubled)(0.3).paths("x", 1))
+    assert "the sum over about 10^4515 paths" in shown
+    assert len(shown) < 1000
+
+
+def test_paths_through_a_choice_of_truth_values() -> None:
+    chosen = explain(parse("max(x>0, y)*3"))(x=1.0, y=1.0)
+    assert [path.product for path in chosen.paths("y").largest] == [1.5]
+    assert not explain(parse("(y > 0 if x > 0 else y)*2"))(x=1.0, y=3.0).paths("y").gradient

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
+from unicodedata import normalize
 
 import numpy as np
 
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fgrad: {error}", file=sys.stderr)  # in lines, for it points to a place
         return 2
     except (errors.DataError, errors.MissingExtraError) as error:
+        return complain(str(error), 2)
+    except errors.FgradError as error:  # what fgrad cannot do with an expression
         return complain(str(error), 2)
     except OSError as error:
         return complain(f"{error.filename2 or error.filename or words.get('out')}: {error.strerror}", 2)
@@ -143,7 +146,7 @@ def _explain_words(parser: argparse.ArgumentParser) -> None:
 def _number(word: str) -> tuple[str, float]:
     name, _, number = word.partition("=")
     try:
-        return name, float(number)
+        return normalize("NFKC", name), float(number)  # as Python reads the names in an expression
     except ValueError:
         raise argparse.ArgumentTypeError(f"{word!r} is not NAME=NUMBER, such as x=2") from None
 

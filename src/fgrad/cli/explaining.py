@@ -4,6 +4,7 @@ Knows how numbers are given to names, and where each view goes; nothing of how a
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -44,15 +45,19 @@ def explain_expression(options: ExplainOptions) -> None:
         check_extras([("sympy", "sympy", "a formula")])
     _check_suffix(options.svg, ".svg", ".png", ".dot", ".mmd")
     _check_suffix(options.html, ".html")
-    check_writable([file for file in (options.svg, options.html, options.formula) if file])
+    files = [file for file in (options.svg, options.html, options.formula) if file]
+    check_writable(files)
     explanation = explain(expression)(**given)
+    formulas = "".join(_formulas(expression, options.formula.suffix == ".tex")) if options.formula else ""
     _show(explanation)
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
     if options.svg:
         draw(expression)(**given).save(options.svg)
     if options.html:
         explanation.save(options.html)
     if options.formula:
-        replace_files({options.formula: "".join(_formulas(expression, options.formula.suffix == ".tex")).encode()})
+        replace_files({options.formula: formulas.encode()})
 
 
 def _check_suffix(file: Path | None, *known: str) -> None:
@@ -88,10 +93,11 @@ def _show(explanation: Explanation) -> None:
 
 
 def _formulas(expression: Expression, in_latex: bool) -> Iterator[str]:
-    """The expression, and its derivative by each name, a line each."""
-    for i, name in enumerate(("", *expression.names)):
-        found = formula(grad(expression, i - 1) if name else expression)(*expression.names)
-        yield _line(name, found, in_latex)
+    """The expression, and its derivative by each name, a line each; of one that is true or false, itself alone."""
+    yield _line("", formula(expression)(*expression.names), in_latex)
+    for i, name in enumerate(expression.names):
+        with suppress(errors.OutputError):
+            yield _line(name, formula(grad(expression, i))(*expression.names), in_latex)
 
 
 def _line(name: str, found: Formula, in_latex: bool) -> str:

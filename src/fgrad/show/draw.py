@@ -121,6 +121,8 @@ def draw(f: Callable[P, object], *, direction: Direction = "LR", limit: int = 40
     """
     if direction not in ("LR", "TB"):
         raise errors.ArgumentError(f'direction must be "LR" or "TB", not {direction!r}')
+    if limit < 1:
+        raise errors.ArgumentError(f"a drawing has at least one box: write a positive limit, not {limit!r}")
 
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Drawing:
         walked = walk(f, args, kwargs)
@@ -159,7 +161,7 @@ def _colour(box: Box, largest: float) -> int | None:
         return None
     if strongest == 0:
         return _ZERO
-    decades = 2 * math.log10(abs(strongest) / largest)
+    decades = 2 * (math.log10(abs(strongest)) - math.log10(largest))
     return _ZERO + int(math.copysign(max(1, _ZERO + math.ceil(decades - 0.5)), strongest))
 
 

@@ -87,7 +87,7 @@ class Expression:
     names: tuple[str, ...]
     program: tuple[Instruction, ...]
 
-    def __call__(self, *args: float, **kwargs: float) -> float:
+    def __call__(self, /, *args: float, **kwargs: float) -> float:
         """Compute it, as IEEE arithmetic does: without errors for what has no value."""
         try:
             values = self.__signature__.bind(*args, **kwargs).arguments

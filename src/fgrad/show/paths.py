@@ -6,7 +6,7 @@ Knows how to count them all, and how to find the largest, without walking every 
 import heapq
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -18,6 +18,9 @@ Edges: TypeAlias = Mapping[int, list[tuple[int, float]]]
 """For each quantity its operands, with the local derivative by each."""
 
 
+_SHOWN: Final = 24  # steps of a path that are shown
+
+
 @attrs.frozen
 class Path:
     """One way from the result back to an input: the names on it, the local derivatives between them, their product."""
@@ -27,8 +30,8 @@ class Path:
     product: float
 
     def __str__(self) -> str:
-        factors = "·".join(f"({p:.6g})" if p < 0 else f"{p:.6g}" for p in self.partials) or "1"
-        return f"{self.product:.6g} = {factors}   {' → '.join(self.names)}"
+        factors = [f"({p:.6g})" if p < 0 else f"{p:.6g}" for p in self.partials] or ["1"]
+        return f"{self.product:.6g} = {'·'.join(_short(factors))}   {' → '.join(_short(self.names))}"
 
 
 @attrs.frozen
@@ -50,17 +53,26 @@ class Paths:
     @property
     def rest(self) -> float:
         """What these come to together."""
-        return self.gradient - math.fsum(path.product for path in self.largest) if self.others else 0.0
+        return self.gradient - sum(path.product for path in self.largest) if self.others else 0.0
 
     def __str__(self) -> str:
-        paths = "1 path" if self.count == 1 else f"{self.count:,} paths"
+        paths = "1 path" if self.count == 1 else f"{_counted(self.count)} paths"
         lines = [f"gradient by {self.input}: {self.gradient:.6g}, the sum over {paths}"]
         lines += [f"  {path}" for path in self.largest]
         if self.others:
-            lines.append(f"  {self.rest:.6g} from {self.others:,} more")
+            lines.append(f"  {self.rest:.6g} from {_counted(self.others)} more")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _short(words: Sequence[str]) -> Sequence[str]:
+    """Not all words of a long way."""
+    return words if len(words) <= _SHOWN else [*words[: _SHOWN // 2], "…", *words[-_SHOWN // 2 :]]
+
+
+def _counted(n: int) -> str:
+    return f"{n:,}" if n < 10**15 else f"about 10^{math.log10(n):.0f}"
 
 
 def find(walked: Walkthrough, name: str, most: int = 5) -> Paths:

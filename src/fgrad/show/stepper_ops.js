@@ -5,7 +5,7 @@
 
 const greater = (x, y) => (x >= y || x !== x ? x : y);
 const sign = (x) => (x !== x ? x : (x > 0) - (x < 0));
-const share = (x, y) => (x === y ? 0.5 : x > y ? 1 : 0);
+const share = (x, y) => (Number(x) === Number(y) ? 0.5 : x > y ? 1 : 0);
 const signed = (x, y) => (y < 0 || Object.is(y, -0) ? -Math.abs(x) : Math.abs(x));
 const sigmoid = (x) => { const e = Math.exp(-Math.abs(x)); return (x >= 0 ? 1 : e) / (1 + e); };
 const scale = (g, p) => { const c = g * p; return c !== c && (g == 0 || p == 0) ? 0 : c; };
@@ -41,7 +41,7 @@ const OPS = {
   pow: [power, (ans, x, y) => (y === 2 ? 2 * x : scale(y, power(x, y - 1))), (ans, x, y) => scale(ans, Math.log(x))],
   remainder: [remainder, 1, (ans, x, y) => -quotient(x, y)],
   floor_divide: [quotient],
-  negative: [(x) => -x, -1],
+  negative: [(x) => (x === false ? 0 : -x), -1],
   positive: [(x) => +x, 1],
   abs: [(x) => Math.abs(x), (ans, x) => sign(x)],
   sign: [sign],

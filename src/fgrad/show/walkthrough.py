@@ -244,7 +244,7 @@ def _operands(node: Node, index: Mapping[Node, int]) -> Iterator[Operand]:
     scope, op = node.scope, node.op
     args = _arguments(node)
     values = [read_only(concrete(x)) for x in args]
-    numbers = _is_number(node.value)
+    numbers = _is_number(node.value) or type(node.value) is bool
     for i, x in enumerate(node.parents):
         source = index[x] if type(x) is Node and x.scope is scope else None
         if source is None or op.vjp is None:
