@@ -63,7 +63,7 @@ FLOORS = [
     ["nn.initialisers"],
     ["nn.labels"],
     ["nn.layers"],
-    ["nn.convolutions", "nn.normalising", "nn.recurrent"],
+    ["nn.scaling", "nn.convolutions", "nn.normalising", "nn.recurrent"],
     ["nn.attention", "nn.losses", "nn.metrics"],
     ["nn.summary"],
     ["nn"],

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgrad import errors, optim, tree
 from fgrad.nn import MLP, Activation, Floats, Linear, cross_entropy, mse
+from fgrad.nn.scaling import on_plain, to_plain
 from fgrad.ops.reducing import softmax
 from fgrad.random import Key
 from fgrad.train import Snapshot, batches, train, watch
@@ -95,7 +96,7 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         model = self._trained(model, loss, scaler.transform(x), y, order, seed)
         # A constant feature was all zeros: its weights have learnt nothing, and must not meet large numbers.
         size = np.where(x.max(axis=0) > x.min(axis=0), scaler.scale_, np.inf)
-        return tree.at(_first).apply(model, lambda layer: _before(layer, scaler.mean_, size))
+        return tree.at(_first).apply(model, lambda layer: on_plain(layer, scaler.mean_, size))
 
     def _trained(self, model: MLP, loss: Loss[A], x: Floats, y: A, order: Key, seed: int) -> MLP:
         x_held, y_held = x, y
@@ -134,17 +135,6 @@ class _Perceptron(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
     def _outputs(self, x: ArrayLike) -> Floats:
         _checks.check_is_fitted(self)
         return self.model_(_checks.validate_data(self, x, dtype=np.float64, reset=False))
-
-
-def _before(layer: Linear, mean: Floats, size: Floats) -> Linear:
-    """The layer that does to x what this one does to (x - mean) / size."""
-    w = layer.w / size[:, None]
-    return Linear(w, layer.b - mean @ w)
-
-
-def _after(layer: Linear, mean: Floats, size: Floats) -> Linear:
-    """The layer that gives y where this one gives (y - mean) / size."""
-    return Linear(layer.w * size, layer.b * size + mean)
 
 
 class MLPClassifier(ClassifierMixin, _Perceptron):  # type: ignore[misc]  # as above
@@ -214,7 +204,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):  # type: ignore[misc]  # as abo
         targets: Floats = np.reshape(given, (len(x), -1)).astype(np.float64)
         scaler = _scaling.StandardScaler().fit(targets)
         model = self._learn(x, scaler.transform(targets), targets.shape[1], lambda model, x, y: mse(model(x), y))
-        self.model_ = tree.at(_last).apply(model, lambda layer: _after(layer, scaler.mean_, scaler.scale_))
+        self.model_ = tree.at(_last).apply(model, lambda layer: to_plain(layer, scaler.mean_, scaler.scale_))
         self._shape = given.shape[1:]
         return self
 

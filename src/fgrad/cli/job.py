@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgrad import errors, nn, random, table
+from fgrad.nn.scaling import on_plain, to_plain
 from fgrad.random import Key
 from fgrad.show import plot
 
@@ -79,11 +80,9 @@ class Job:
         """Make the network that takes and gives numbers as they are in the table: the standards go into its weights."""
         layers, x = list(model.layers), self.table.x[self.training]
         # A constant column was all zeros: its weights have learnt nothing, and must not meet large numbers.
-        varies = (x.max(axis=0) > x.min(axis=0))[:, None]
-        w, b = np.where(varies, layers[0].w / self.inputs.scale[:, None], 0.0), layers[0].b
-        layers[0] = nn.Linear(w, b - self.inputs.mean @ w)
-        w, b = layers[-1].w, layers[-1].b
-        layers[-1] = nn.Linear(w * self.outputs.scale, b * self.outputs.scale + self.outputs.mean)
+        size = np.where(x.max(axis=0) > x.min(axis=0), self.inputs.scale, np.inf)
+        layers[0] = on_plain(layers[0], self.inputs.mean, size)
+        layers[-1] = to_plain(layers[-1], self.outputs.mean, self.outputs.scale)
         return attrs.evolve(model, layers=tuple(layers))
 
 
