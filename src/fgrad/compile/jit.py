@@ -107,15 +107,16 @@ class Jitted(Generic[P, V]):
         self, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> tuple[Hashable, tuple[object, ...], dict[str, object]]:
         """The static arguments, by their place or name, and all others as they were given."""
-        inspect.signature(self.function).bind(*args, **kwargs)
-        places = [i for i, name in enumerate(self._names[: len(args)]) if name in self.static_argnames]
+        self._signature.bind(*args, **kwargs)
+        names = [*self._signature.parameters][: len(args)]
+        places = [i for i, name in enumerate(names) if name in self.static_argnames]
         static = [*[(i, args[i]) for i in places], *[(k, x) for k, x in kwargs.items() if k in self.static_argnames]]
         rest = {k: x for k, x in kwargs.items() if k not in self.static_argnames}
         return tuple(static), tuple([x for i, x in enumerate(args) if i not in places]), rest
 
     @functools.cached_property
-    def _names(self) -> list[str]:
-        return list(inspect.signature(self.function).parameters)
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)  # which takes longer than many a call
 
     def _function(self, static: Hashable) -> Callable[..., V]:
         given = cast("tuple[tuple[int | str, object], ...]", static)

@@ -34,9 +34,7 @@ OPERATORS: Final[Mapping[str, tuple[str, tuple[int, ...]]]] = {
 """How an op is written, by its name, and which operands are bracketed where they have a sign."""
 _REDUCING: Final = "sum mean max min logsumexp log_softmax argmax argmin"
 _PARAMS: Final = {
-    **dict.fromkeys(
-        ["sum", "mean", "max", "min", "logsumexp", "log_softmax", "argmax", "argmin"], ("axis", "keepdims")
-    ),
+    **dict.fromkeys(_REDUCING.split(), ("axis", "keepdims")),
     "concat": ("axis",),
 }
 _RULES: Final = {
